@@ -1,0 +1,32 @@
+/* crocuta/crocuta.h - the whole public API of libcrocuta.
+ *
+ * Letters used in every comment: B sequences in a batch, L positions (bases) of a sequence,
+ * D channels (the model's width), I hidden width of the MLP, N blocks (layers), M the model's
+ * maximum length (l_max), V rows of the vocabulary table.
+ * Positions are int64_t, 0-based, half-open. Arrays are row-major float32 unless said otherwise.
+ */
+#ifndef CROCUTA_CROCUTA_H
+#define CROCUTA_CROCUTA_H
+
+#include <crocuta/device.h>
+#include <crocuta/embed.h>
+#include <crocuta/error.h>
+#include <crocuta/model.h>
+#include <crocuta/session.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CROCUTA_VERSION "0.1.0"
+
+/* "0.1.0", constant. */
+CROCUTA_API const char *crocuta_version(void);
+
+/* Run-time version of htslib, constant: "1.16". */
+CROCUTA_API const char *crocuta_htslib_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,100 @@
+/* crocuta/embed.h - vectors and tracks over contigs, regions, records and reads: whole files. */
+#ifndef CROCUTA_EMBED_H
+#define CROCUTA_EMBED_H
+
+#include <stdint.h>
+
+#include <crocuta/error.h>
+#include <crocuta/model.h>
+#include <crocuta/session.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum crocuta_log_level { CROCUTA_LOG_ERROR = 1, CROCUTA_LOG_WARNING = 3, CROCUTA_LOG_INFO = 4,
+			 CROCUTA_LOG_DEBUG = 5 };
+
+/* Receives one line without a newline. Called on the thread that called the library. */
+typedef void crocuta_log_fn(void *user, int level, const char *message);
+
+/* Called a few times a second on the calling thread with what is done of what is known.
+ * A nonzero return stops the run with CROCUTA_ESTOPPED; nothing is left under the output's name. */
+typedef struct crocuta_progress {
+	int64_t bases_done, bases_total; /* total 0: unknown (a stream) */
+	const char *contig;              /* where the run is, may be NULL */
+} crocuta_progress;
+typedef int crocuta_progress_fn(void *user, const crocuta_progress *progress);
+
+typedef struct crocuta_embed_options {
+	/* input */
+	const char *input;          /* FASTA/FASTQ/BAM/CRAM path, "-" for standard input */
+	const char *fai, *gzi;      /* NULL: beside the FASTA, else built in memory */
+	const char *regions;        /* -r: comma list, or NULL */
+	const char *regions_file;   /* -R: BED or CHROM POS [END], or NULL */
+	const char *reference;      /* -T/--reference: FASTA that decodes a CRAM, or NULL */
+	int per_record;             /* one vector a record or read (records, FASTQ, BAM) */
+	int clip;                   /* clip regions at the contig's end instead of refusing */
+	int softmask_n;             /* lower case becomes N */
+	int n_as_pad;               /* N becomes the padding token, as in the published pretraining */
+	int allow_truncated;        /* accept BGZF/BAM without its end marker */
+	/* model and windows */
+	int layer;                  /* -1: last */
+	int64_t window, overlap;    /* 0, -1: the model's usable length, a quarter of the window */
+	int stream;                 /* carried state along the whole contig */
+	int strands;                /* 1 forward, 2 reverse, 3 both averaged, 4 both side by side */
+	const char *special_tokens; /* "none", "sep", "cls-sep" or "model" (= cls-sep) */
+	int classes;                /* track: softmax over 0 = all V rows, 4 = ACGT, 5 = ACGTN */
+	/* output */
+	int64_t bin;                /* bases a row; 1 = every base; 0 with pool of whole regions */
+	const char *pool;           /* "mean", "last" or "max"; over bins or whole regions/reads */
+	const char *track;          /* NULL, "logprob" or "entropy": a scalar track instead of vectors */
+	const char *output;         /* path, or "-" */
+	const char *output_type;    /* "npy", "tsv", "bedgraph", "bw"; NULL: from the suffix */
+	int half;                   /* npy in float16 */
+	int no_clobber;             /* refuse an existing output */
+	int no_space_check;
+	int no_version;             /* leave out version, command and date */
+	const char *command;        /* command line for the provenance, or NULL */
+	/* resources */
+	crocuta_session_options session;
+	/* conversation */
+	crocuta_log_fn *log;
+	crocuta_progress_fn *progress;
+	void *user;                 /* for both */
+} crocuta_embed_options;
+
+/* What a run will do or did. */
+typedef struct crocuta_embed_report {
+	int64_t contigs, records;     /* sequences read */
+	int64_t bases;                /* bases reported on */
+	int64_t windows;              /* forward passes */
+	int64_t tokens;               /* tokens computed, overlap included; -1 unknown */
+	int64_t rows, columns;        /* of the output; rows -1 unknown */
+	int64_t output_bytes;         /* -1 unknown */
+	int64_t folded;               /* IUPAC letters and gaps turned into N */
+	int64_t lower_case;           /* lower-case letters met */
+	int64_t n_bases;              /* N after folding */
+	crocuta_plan plan;
+	crocuta_stage_times times;
+} crocuta_embed_report;
+
+CROCUTA_API void crocuta_embed_options_init(crocuta_embed_options *options);
+
+/* Check the options against each other and the model, count windows, rows and bytes. Reads the
+ * index of the input, not the bases. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_embed_plan(const crocuta_model *model,
+						   const crocuta_embed_options *options,
+						   crocuta_embed_report *report,
+						   crocuta_error *error);
+
+/* Do it. The output appears under its name only when complete. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_embed_run(const crocuta_model *model,
+						  const crocuta_embed_options *options,
+						  crocuta_embed_report *report,
+						  crocuta_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

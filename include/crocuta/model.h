@@ -1,0 +1,101 @@
+/* crocuta/model.h - opening, describing, checking and converting model directories. */
+#ifndef CROCUTA_MODEL_H
+#define CROCUTA_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <crocuta/error.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An opened model: immutable, shared by any number of threads and sessions. */
+typedef struct crocuta_model crocuta_model;
+
+typedef struct crocuta_model_options {
+	double filter_shift;     /* NaN: the model's own filter_shift field, else 0.05 */
+	int lenient;             /* 1: tensors that no layer uses are allowed */
+	int allow_nan_weights;   /* 1: do not refuse NaN or infinite weights */
+	const char *sha256;      /* NULL, or the expected digest of model.safetensors (64 hex digits) */
+} crocuta_model_options;
+
+typedef struct crocuta_model_info {
+	const char *family;      /* "hyenadna" */
+	const char *name;        /* last component of the directory's path */
+	const char *path;        /* the directory as opened */
+	const char *sha256;      /* of model.safetensors, 64 hex digits */
+	const char *dtype;       /* storage in the file: "F32", "F16", "BF16" or "mixed" */
+	int64_t layers;          /* N */
+	int64_t width;           /* D */
+	int64_t inner_width;     /* I */
+	int64_t vocabulary;      /* V, rows of the token table, padding rows included */
+	int64_t max_length;      /* M, longest window in tokens */
+	int64_t usable_length;   /* bases in a default window: M - 2, the two special tokens */
+	int64_t parameters;      /* trainable parameters, position tables not counted */
+	int64_t classes;         /* rows of score.weight, 0 without a classifier head */
+	double filter_shift;     /* constant added to the filter's decay window */
+	const char *filter_shift_source; /* "config", "default" or "option" */
+	int has_lm_head;         /* own lm_head.weight; else the token table is used */
+	int position_tables_loaded; /* z, t or deltas differ from the formula and are used as stored */
+	int causal;              /* 1: a vector knows only the bases to its left */
+} crocuta_model_info;
+
+/* Fill *options with defaults. */
+CROCUTA_API void crocuta_model_options_init(crocuta_model_options *options);
+
+/* Open the model directory `path` (config.json + model.safetensors). options may be NULL.
+ * On failure *model is NULL and the code is CROCUTA_EMODEL, EIO or EMEMORY. Any thread. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_model_open(const char *path,
+						   const crocuta_model_options *options,
+						   crocuta_model **model, crocuta_error *error);
+
+/* Close; NULL is fine. Every session made from it must be freed before. */
+CROCUTA_API void crocuta_model_close(crocuta_model *model);
+
+/* Owned by the model, valid until it is closed. */
+CROCUTA_API const crocuta_model_info *crocuta_model_get_info(const crocuta_model *model);
+
+/* Token id of a base letter, by the family's table: A 7, C 8, G 9, T 10, N 11 for HyenaDNA.
+ * Either case; anything else gives the id of N. Any thread. */
+CROCUTA_API uint8_t crocuta_model_token(const crocuta_model *model, char base);
+
+/* Resolve what a user gave to -m: an existing directory, a name on the model path, or a hub name
+ * (ORG/NAME) already in the local Hugging Face cache. Writes the directory into path (capacity
+ * bytes). NULL name: the default model. Never touches the network. CROCUTA_EMODEL, with the places
+ * searched, when there is none. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_model_find(const char *name, char *path, size_t capacity,
+						   crocuta_error *error);
+
+/* Call visit once for each model directory on the model path, in search order; stops early when it
+ * returns nonzero. Directories that do not open are skipped only if visit wants: it gets a path. */
+typedef int crocuta_model_visit(void *user, const char *name, const char *path);
+CROCUTA_API CROCUTA_CHECKED int crocuta_model_list(crocuta_model_visit *visit, void *user,
+						   crocuta_error *error);
+
+/* Outcome of the known-answer test stored beside a model (selftest.json). */
+typedef struct crocuta_verify_report {
+	int records;              /* sequences compared */
+	double hidden_error;      /* largest |difference| of hidden values and logits */
+	double loglik_error;      /* largest relative difference of a log-likelihood sum */
+	double tolerance;         /* what hidden_error was held against */
+} crocuta_verify_report;
+
+/* Run the known answers beside the model on this machine. CROCUTA_ENUMERIC when one is missed,
+ * CROCUTA_EMODEL when the model has none or they are malformed. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_model_verify(const crocuta_model *model, int threads,
+						     crocuta_verify_report *report,
+						     crocuta_error *error);
+
+/* Write a copy of an opened model to directory `path` (which must not exist unless force) with
+ * canonical names, in dtype "F32", "F16" or "BF16"; position tables equal to the formula are
+ * left out unless keep_position_tables. Nothing is left under `path` on failure. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_model_convert(const crocuta_model *model, const char *path,
+						      const char *dtype, int keep_position_tables,
+						      int force, crocuta_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,126 @@
+/* crocuta/session.h - a model planned for this machine: plan, then run. */
+#ifndef CROCUTA_SESSION_H
+#define CROCUTA_SESSION_H
+
+#include <stdint.h>
+
+#include <crocuta/error.h>
+#include <crocuta/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A model with packed weights, filters and workspaces. One thread at a time may call into a
+ * session (it starts its own OpenMP threads); several sessions may share a model. */
+typedef struct crocuta_session crocuta_session;
+
+/* How the long convolution is computed. */
+enum crocuta_convolution {
+	CROCUTA_CONVOLUTION_AUTO = 0,   /* near/far where its certificate holds and it is faster */
+	CROCUTA_CONVOLUTION_FFT = 1,    /* partitioned FFT, cached spectra */
+	CROCUTA_CONVOLUTION_NEARFAR = 2 /* exact near field, moments beyond; refused if not certified */
+};
+
+typedef struct crocuta_session_options {
+	const char *device;      /* "auto" or "cpu"; "reference" runs the plain double loops (tests) */
+	const char *isa;         /* NULL: best; "avx512", "avx2", "portable" */
+	int threads;             /* total; 0: crocuta_default_threads() */
+	int64_t max_length;      /* longest sequence of one run, in tokens; 0: the model's M */
+	int stream;              /* 1: also allow crocuta_session_stream beyond M */
+	int convolution;         /* enum crocuta_convolution */
+	int64_t batch;           /* sequences computed side by side when short; 0: planned */
+	int64_t memory_limit;    /* bytes; 0: no limit. Exceeded: CROCUTA_EMEMORY before allocation */
+} crocuta_session_options;
+
+typedef struct crocuta_plan {
+	int64_t weight_bytes;     /* packed weights */
+	int64_t filter_bytes;     /* spectra, or near-field spectra and far-field tables */
+	int64_t workspace_bytes;  /* activations and scratch of all threads */
+	int64_t state_bytes;      /* carried state of a stream */
+	int64_t total_bytes;
+	int64_t batch;            /* sequences side by side */
+	int threads;
+	const char *isa;          /* constant */
+	const char *convolution;  /* "fft" or "nearfar", constant */
+	int64_t block;            /* positions in a block of the convolution */
+	int far_rank;             /* moments a block and channel, 0 for fft */
+	double certificate_error; /* worst |h - interpolated h| / max|h| over channels and layers */
+	int64_t stream_context;   /* with stream: positions of left context every base sees at least */
+} crocuta_plan;
+
+/* Seconds spent by stage since the session was made (or the last reset), wall clock. */
+typedef struct crocuta_stage_times {
+	double prepare;   /* filters, spectra, packing; not reset */
+	double local;     /* tile pass: projections, norms, MLP, short filter, gates */
+	double mixing;    /* long convolution */
+	double head;      /* final norm, logits, hand-over of rows */
+} crocuta_stage_times;
+
+CROCUTA_API void crocuta_session_options_init(crocuta_session_options *options);
+
+/* Say what a session would need without allocating its workspaces. The filters are examined, which
+ * takes up to a few seconds for a million-base model. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_plan(const crocuta_model *model,
+						     const crocuta_session_options *options,
+						     crocuta_plan *plan, crocuta_error *error);
+
+/* Plan and allocate everything a run needs. The model must outlive the session. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_new(const crocuta_model *model,
+						    const crocuta_session_options *options,
+						    crocuta_session **session,
+						    crocuta_error *error);
+CROCUTA_API void crocuta_session_free(crocuta_session *session);
+CROCUTA_API const crocuta_plan *crocuta_session_get_plan(const crocuta_session *session);
+CROCUTA_API void crocuta_session_get_times(const crocuta_session *session,
+					   crocuta_stage_times *times, int reset);
+
+/* One sequence of a run. */
+typedef struct crocuta_sequence {
+	const uint8_t *tokens;  /* (L) token ids, below V; the caller's */
+	int64_t length;         /* L, 1 .. max_length */
+	int64_t report_from;    /* rows before this one are computed but not handed over */
+} crocuta_sequence;
+
+/* Rows of one sequence, handed over in ascending order, sequence after sequence, on the calling
+ * thread. hidden: (count, D) or NULL; logits: (count, V) or NULL; both valid during the call only.
+ * Row i of logits scores token i + 1. A nonzero return ends the run with that value as its code. */
+typedef int crocuta_rows_fn(void *user, int64_t sequence, int64_t first, int64_t count,
+			    const float *hidden, const float *logits);
+
+/* What to compute. */
+typedef struct crocuta_request {
+	int layer;              /* 0 .. N: 0 the token vectors, k < N the residual stream after k
+				   blocks, N (or -1) the output of the final norm */
+	int want_hidden;
+	int want_logits;        /* needs layer N */
+	crocuta_rows_fn *rows;
+	void *user;
+} crocuta_request;
+
+/* Compute `count` sequences, each on its own (rows are independent of the batch they are in, bit
+ * for bit, and of the number of threads). CROCUTA_EARG for a length above max_length. A stream in
+ * progress is reset. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_run(crocuta_session *session,
+						    const crocuta_sequence *sequences,
+						    int64_t count, const crocuta_request *request,
+						    crocuta_error *error);
+
+/* Forget the carried state: the next stream call starts a new sequence at position 0. */
+CROCUTA_API void crocuta_session_stream_reset(crocuta_session *session);
+
+/* Append `count` tokens to the stream, any number at a time. Rows are handed over for every token
+ * of this and earlier calls that fills a whole block (plan.block); with `last` nonzero the rest
+ * follows and the stream is reset. `first` in the rows call counts from the stream's start, so
+ * the union of all calls is 0 .. total-1, in order. The first M positions equal
+ * crocuta_session_run; later ones see at least M positions of left context. The bytes do not
+ * depend on how the tokens are cut into calls. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_stream(crocuta_session *session,
+						       const uint8_t *tokens, int64_t count,
+						       int last, const crocuta_request *request,
+						       crocuta_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
