@@ -12,8 +12,20 @@
 extern "C" {
 #endif
 
-enum crocuta_log_level { CROCUTA_LOG_ERROR = 1, CROCUTA_LOG_WARNING = 3, CROCUTA_LOG_INFO = 4,
-			 CROCUTA_LOG_DEBUG = 5 };
+enum crocuta_log_level {
+	CROCUTA_LOG_ERROR = 1,
+	CROCUTA_LOG_NOTICE = 2, /* what is about to be done and how large it is */
+	CROCUTA_LOG_WARNING = 3,
+	CROCUTA_LOG_INFO = 4,
+	CROCUTA_LOG_DEBUG = 5
+};
+
+enum crocuta_strands {
+	CROCUTA_STRANDS_FORWARD = 1,
+	CROCUTA_STRANDS_REVERSE = 2, /* the reverse complement is read; row i is still base i */
+	CROCUTA_STRANDS_BOTH = 3,    /* mean of the two */
+	CROCUTA_STRANDS_CONCAT = 4   /* forward columns, then reverse columns */
+};
 
 /* Receives one line without a newline. Called on the thread that called the library. */
 typedef void crocuta_log_fn(void *user, int level, const char *message);
@@ -28,27 +40,30 @@ typedef int crocuta_progress_fn(void *user, const crocuta_progress *progress);
 
 typedef struct crocuta_embed_options {
 	/* input */
-	const char *input;          /* FASTA/FASTQ/BAM/CRAM path, "-" for standard input */
+	const char *input;          /* FASTA/FASTQ/SAM/BAM/CRAM path, "-" for standard input */
 	const char *fai, *gzi;      /* NULL: beside the FASTA, else built in memory */
 	const char *regions;        /* -r: comma list, or NULL */
 	const char *regions_file;   /* -R: BED or CHROM POS [END], or NULL */
-	const char *reference;      /* -T/--reference: FASTA that decodes a CRAM, or NULL */
-	int per_record;             /* one vector a record or read (records, FASTQ, BAM) */
+	const char *reference;      /* FASTA that decodes a CRAM, or NULL */
+	int per_record;             /* one vector a record; reads (FASTQ, BAM) always are */
 	int clip;                   /* clip regions at the contig's end instead of refusing */
 	int softmask_n;             /* lower case becomes N */
 	int n_as_pad;               /* N becomes the padding token, as in the published pretraining */
 	int allow_truncated;        /* accept BGZF/BAM without its end marker */
 	/* model and windows */
-	int layer;                  /* -1: last */
+	int layer;                  /* -1: last (after the final norm); 0 .. N otherwise */
 	int64_t window, overlap;    /* 0, -1: the model's usable length, a quarter of the window */
 	int stream;                 /* carried state along the whole contig */
-	int strands;                /* 1 forward, 2 reverse, 3 both averaged, 4 both side by side */
-	const char *special_tokens; /* "none", "sep", "cls-sep" or "model" (= cls-sep) */
+	int strands;                /* enum crocuta_strands */
+	const char *special_tokens; /* "none", "sep", "cls-sep": fed, not pooled; "model": cls-sep,
+				       pooled too, as published. Per record only */
 	int classes;                /* track: softmax over 0 = all V rows, 4 = ACGT, 5 = ACGTN */
 	/* output */
-	int64_t bin;                /* bases a row; 1 = every base; 0 with pool of whole regions */
-	const char *pool;           /* "mean", "last" or "max"; over bins or whole regions/reads */
+	int64_t bin;                /* bases a row; 1 = every base; 0 one row a contig or region; -1:
+				       128 for vectors, 1 for tracks, 0 for records */
+	const char *pool;           /* "mean", "last" or "max" over the bases of a row */
 	const char *track;          /* NULL, "logprob" or "entropy": a scalar track instead of vectors */
+	double skip_n;              /* leave out rows whose share of N is at least this; 0: none */
 	const char *output;         /* path, or "-" */
 	const char *output_type;    /* "npy", "tsv", "bedgraph", "bw"; NULL: from the suffix */
 	int half;                   /* npy in float16 */
@@ -57,7 +72,7 @@ typedef struct crocuta_embed_options {
 	int no_version;             /* leave out version, command and date */
 	const char *command;        /* command line for the provenance, or NULL */
 	/* resources */
-	crocuta_session_options session;
+	crocuta_session_options session; /* max_length and stream are set from the fields above */
 	/* conversation */
 	crocuta_log_fn *log;
 	crocuta_progress_fn *progress;
@@ -67,19 +82,29 @@ typedef struct crocuta_embed_options {
 /* What a run will do or did. */
 typedef struct crocuta_embed_report {
 	int64_t contigs, records;     /* sequences read */
-	int64_t bases;                /* bases reported on */
-	int64_t windows;              /* forward passes */
+	int64_t regions;              /* intervals reported on: regions, else whole contigs */
+	int64_t bases;                /* bases reported on; -1 unknown (a stream) */
+	int64_t windows;              /* forward passes; -1 unknown */
 	int64_t tokens;               /* tokens computed, overlap included; -1 unknown */
 	int64_t rows, columns;        /* of the output; rows -1 unknown */
 	int64_t output_bytes;         /* -1 unknown */
+	int64_t skipped_rows;         /* left out: share of N, or no value in a track */
 	int64_t folded;               /* IUPAC letters and gaps turned into N */
 	int64_t lower_case;           /* lower-case letters met */
 	int64_t n_bases;              /* N after folding */
+	int64_t window, overlap, bin; /* as used */
+	int64_t memory_bytes;         /* model session and buffers of the task together */
+	const char *output_type;      /* as chosen, constant */
 	crocuta_plan plan;
 	crocuta_stage_times times;
 } crocuta_embed_report;
 
 CROCUTA_API void crocuta_embed_options_init(crocuta_embed_options *options);
+
+/* Check what can be checked without a model: options against each other, the input against the
+ * output, an output that must not exist, a directory that cannot be written. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_embed_check(const crocuta_embed_options *options,
+						    crocuta_error *error);
 
 /* Check the options against each other and the model, count windows, rows and bytes. Reads the
  * index of the input, not the bases. */
@@ -93,6 +118,10 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_embed_run(const crocuta_model *model,
 						  const crocuta_embed_options *options,
 						  crocuta_embed_report *report,
 						  crocuta_error *error);
+
+/* Remove every unfinished output file of this process. Async-signal-safe: for a handler that must
+ * end the process at once. */
+CROCUTA_API void crocuta_outputs_abort(void);
 
 #ifdef __cplusplus
 }

@@ -12,11 +12,11 @@ extern "C" {
 
 #if defined(__GNUC__)
 #define CROCUTA_CHECKED __attribute__((warn_unused_result))
-#define CROCUTA_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define CROCUTA_PRINTF(text, first) __attribute__((format(printf, text, first)))
 #define CROCUTA_API __attribute__((visibility("default")))
 #else
 #define CROCUTA_CHECKED
-#define CROCUTA_PRINTF(format, first)
+#define CROCUTA_PRINTF(text, first)
 #define CROCUTA_API
 #endif
 

@@ -1,0 +1,283 @@
+/* implicit_filter.c - see implicit_filter.h. */
+#include "mixer/implicit_filter.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+
+static const double pi = 3.14159265358979323846;
+
+static int no_memory(crocuta_error *error)
+{
+	return cr_fail(error, CROCUTA_EMEMORY, "out of memory for a filter");
+}
+
+/* Doubles come from the aligned allocator: the kernels load whole vectors. */
+static double *doubles(int64_t count)
+{
+	return (double *)(void *)cr_floats(2 * count);
+}
+
+/* (out, in) float32 -> (in_padded, out_padded) double, zero outside. */
+static double *transposed(const float *weight, int64_t out, int64_t in, int64_t in_padded,
+			  int64_t out_padded)
+{
+	double *result = doubles(in_padded * out_padded);
+
+	for (int64_t o = 0; result && o < out; o++)
+		for (int64_t i = 0; i < in; i++)
+			result[i * out_padded + o] = weight[o * in + i];
+	return result;
+}
+
+static double *widened(const float *values, int64_t count, int64_t padded)
+{
+	double *result = doubles(padded);
+
+	for (int64_t i = 0; result && i < count; i++)
+		result[i] = values[i];
+	return result;
+}
+
+static int64_t round_up(int64_t count)
+{
+	return (count + CR_LINE - 1) / CR_LINE * CR_LINE;
+}
+
+int cr_implicit_filter_init(cr_implicit_filter *f, const cr_network *network, int64_t layer,
+			    const cr_kernels *kernels, crocuta_error *error)
+{
+	const cr_filter_weights *w = &network->block[layer].filter;
+	const int64_t order = network->filter_order, width = network->width;
+	int complete = 1;
+
+	memset(f, 0, sizeof *f);
+	f->kernels = kernels;
+	f->network = network;
+	f->weights = w;
+	f->order = round_up(order);
+	f->channels = round_up(width);
+	f->in_weight = transposed(w->in_weight, order, network->features, network->features,
+				  f->order);
+	f->in_bias = widened(w->in_bias, order, f->order);
+	f->frequency = widened(w->frequency, order, f->order);
+	for (int64_t i = 0; i < network->filter_inner; i++) {
+		f->inner_weight[i] = transposed(w->inner_weight[i], order, order, f->order,
+						f->order);
+		f->inner_bias[i] = widened(w->inner_bias[i], order, f->order);
+		complete = complete && f->inner_weight[i] && f->inner_bias[i];
+	}
+	f->out_weight = transposed(w->out_weight, width, order, f->order, f->channels);
+	f->zero = doubles(f->channels);
+	f->rates = widened(w->deltas, width, f->channels);
+	if (!complete || !f->in_weight || !f->in_bias || !f->frequency || !f->out_weight ||
+	    !f->zero || !f->rates) {
+		cr_implicit_filter_free(f);
+		return no_memory(error);
+	}
+	for (int64_t c = 0; c < width; c++)
+		f->rates[c] = fabs(f->rates[c]);
+	return 0;
+}
+
+void cr_implicit_filter_free(cr_implicit_filter *f)
+{
+	cr_free(f->in_weight);
+	cr_free(f->in_bias);
+	cr_free(f->frequency);
+	for (int i = 0; i < CR_FILTER_INNER_MAX; i++) {
+		cr_free(f->inner_weight[i]);
+		cr_free(f->inner_bias[i]);
+	}
+	cr_free(f->out_weight);
+	cr_free(f->zero);
+	cr_free(f->rates);
+	memset(f, 0, sizeof *f);
+}
+
+/* Position features z (count, E) and normalised offsets t (count): stored rows, or the formula
+ * t = n/(M-1), then cos(f_b w) and -sin(f_b w) at w = 2 pi n / M, f_b from 1e-4 to B-1. */
+static void position_features(const cr_implicit_filter *f, const double *offsets, int64_t count,
+			      double *z, double *t)
+{
+	const int64_t features = f->network->features, bands = (features - 1) / 2;
+	const double length = (double)f->network->max_length;
+
+	for (int64_t i = 0; i < count; i++, z += features) {
+		const double w = 2 * pi * offsets[i] / length;
+		const int64_t n = (int64_t)offsets[i];
+		const int stored = n < f->network->max_length;
+
+		t[i] = f->weights->t && stored ? (double)f->weights->t[n]
+					       : offsets[i] / (length > 1 ? length - 1 : 1);
+		if (f->weights->z && stored) {
+			for (int64_t e = 0; e < features; e++)
+				z[e] = f->weights->z[n * features + e];
+			continue;
+		}
+		z[0] = offsets[i] / (length > 1 ? length - 1 : 1);
+		for (int64_t b = 0; b < bands; b++) {
+			double band = bands > 1 ? 1e-4 + ((double)(bands - 1) - 1e-4) *
+								 (double)b / (double)(bands - 1)
+						: 1e-4;
+
+			z[1 + b] = cos(band * w);
+			z[1 + bands + b] = -sin(band * w);
+		}
+	}
+}
+
+int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, double *values,
+			      crocuta_error *error)
+{
+	const cr_implicit_filter *f = user;
+	const cr_kernels *k = f->kernels;
+	const int64_t features = f->network->features, length = f->network->max_length;
+	double *scratch = doubles(count * (features + 1 + 2 * f->order));
+	double *a, *b, *z, *t;
+
+	if (!scratch)
+		return no_memory(error);
+	a = scratch; /* the vector loads want these two aligned: order is a multiple of 32 */
+	b = a + count * f->order;
+	z = b + count * f->order;
+	t = z + count * features;
+	position_features(f, offsets, count, z, t);
+	k->filter_layer(z, features, f->in_weight, f->in_bias, f->frequency, a, f->order, count);
+	for (int64_t i = 0; i < f->network->filter_inner; i++) {
+		double *swap = a;
+
+		k->filter_layer(a, f->order, f->inner_weight[i], f->inner_bias[i], f->frequency, b,
+				f->order, count);
+		a = b;
+		b = swap;
+	}
+	k->filter_layer(a, f->order, f->out_weight, f->zero, NULL, values, f->channels, count);
+	k->filter_decay(values, t, f->rates, f->network->filter_shift, f->channels, count);
+	for (int64_t i = 0; i < count; i++) {
+		if (offsets[i] == 0)
+			for (int64_t c = 0; c < f->network->width; c++)
+				values[i * f->channels + c] += f->weights->skip[c];
+		if (f->weights->z && offsets[i] >= (double)length)
+			memset(values + i * f->channels, 0, (size_t)f->channels * sizeof *values);
+	}
+	cr_free(scratch);
+	return 0;
+}
+
+/* Interpolation weights of `rank` Chebyshev nodes of the first kind at x. */
+static void node_weights(const double *nodes, int rank, double x, double *weight)
+{
+	double total = 0;
+
+	for (int a = 0; a < rank; a++) {
+		double distance = x - nodes[a];
+
+		if (fabs(distance) < 1e-9) {
+			memset(weight, 0, (size_t)rank * sizeof *weight);
+			weight[a] = 1;
+			return;
+		}
+		weight[a] = (a % 2 ? -1 : 1) * sin(pi * (2 * a + 1) / (2.0 * rank)) / distance;
+		total += weight[a];
+	}
+	for (int a = 0; a < rank; a++)
+		weight[a] /= total;
+}
+
+#define PROBES 6         /* pairs of positions tried for each block distance */
+#define DISTANCES 96     /* block distances tried, all of them when there are fewer */
+
+/* Pairs (x, y) of positions in a target and a source block, as fractions: the corners, where
+ * interpolation is worst, and a few inside. */
+static const double probe[PROBES][2] = {{0, 1},       {1, 0},	    {0, 0},
+					{0.31, 0.83}, {0.92, 0.47}, {0.57, 0.04}};
+
+/* Errors of one block distance into error_of (channels), running maxima of |h| into largest. */
+static int probe_distance(const cr_implicit_filter *f, int64_t block, int rank,
+			  const double *nodes, int64_t distance, double *offsets, double *values,
+			  double *error_of, double *largest, crocuta_error *error)
+{
+	const int pairs = rank * rank;
+	const double base = (double)(distance * block), span = (double)(block - 1);
+	int code;
+
+	for (int a = 0; a < rank; a++)
+		for (int b = 0; b < rank; b++)
+			offsets[a * rank + b] = base + nodes[a] - nodes[b];
+	for (int p = 0; p < PROBES; p++)
+		offsets[pairs + p] = base + span * (probe[p][0] - probe[p][1]);
+	code = cr_implicit_filter_values((void *)f, offsets, pairs + PROBES, values, error);
+	if (code)
+		return code;
+	for (int p = 0; p < PROBES; p++) {
+		double x[16], y[16];
+		const double *truth = values + (pairs + p) * f->channels;
+
+		node_weights(nodes, rank, span * probe[p][0], x);
+		node_weights(nodes, rank, span * probe[p][1], y);
+		for (int64_t c = 0; c < f->network->width; c++) {
+			double sum = 0, difference;
+
+			for (int a = 0; a < rank; a++)
+				for (int b = 0; b < rank; b++)
+					sum += x[a] * y[b] *
+					       values[(a * rank + b) * f->channels + c];
+			difference = fabs(sum - truth[c]);
+			if (!(difference <= error_of[c]))
+				error_of[c] = difference;
+			if (fabs(truth[c]) > largest[c])
+				largest[c] = fabs(truth[c]);
+		}
+	}
+	return 0;
+}
+
+int cr_implicit_filter_certify(const cr_implicit_filter *f, int64_t block, int rank,
+			       const double *nodes, int64_t reach, double *worst,
+			       crocuta_error *error)
+{
+	const int64_t points = (int64_t)rank * rank + PROBES;
+	const int64_t count = reach - 1 < DISTANCES ? reach - 1 : DISTANCES;
+	double *offsets = doubles(points), *values = doubles(points * f->channels);
+	double *error_of = doubles(f->channels), *largest = doubles(f->channels);
+	int code = 0;
+
+	*worst = HUGE_VAL;
+	if (!offsets || !values || !error_of || !largest)
+		code = no_memory(error);
+	if (code || f->weights->z || f->weights->t)
+		goto done;
+	/* the near field's own taps count towards the channel's scale */
+	for (int64_t start = 0; !code && start < 2 * block; start += block / 4) {
+		double offset = (double)(start ? start : 1);
+
+		code = cr_implicit_filter_values((void *)f, &offset, 1, values, error);
+		for (int64_t c = 0; !code && c < f->network->width; c++)
+			if (fabs(values[c]) > largest[c])
+				largest[c] = fabs(values[c]);
+	}
+	for (int64_t i = 0; !code && i < count; i++) {
+		int64_t distance = count == reach - 1 ? 2 + i : 2 + i * (reach - 2) / (count - 1);
+
+		code = probe_distance(f, block, rank, nodes, distance, offsets, values, error_of,
+				      largest, error);
+	}
+	if (!code) {
+		*worst = 0;
+		for (int64_t c = 0; c < f->network->width; c++) {
+			double relative = largest[c] > 0 ? error_of[c] / largest[c] : 0;
+
+			if (!(relative <= *worst))
+				*worst = relative;
+		}
+	}
+done:
+	cr_free(offsets);
+	cr_free(values);
+	cr_free(error_of);
+	cr_free(largest);
+	return code;
+}
