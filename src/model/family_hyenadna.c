@@ -1,0 +1,774 @@
+/* family_hyenadna.c - HyenaDNA: from the names and shapes of a checkpoint to a cr_network.
+ *
+ * The sizes come from the tensors; the config only fills in what no tensor shows (the maximum
+ * length when the position tables were left out). Tensors are read once, in the order of the file;
+ * each becomes an array of its own, and a position table that is only its formula is freed again
+ * at once, so that a million-base model never holds two of them.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "model/model_internal.h"
+
+#define NAMES_SHOWN 10
+
+/* Tensors of one block. Shape letters: D width, T three times D, I inner width, F filter order,
+ * E features, M maximum length, and digits. */
+static const struct {
+	const char *name, *shape;
+	size_t target; /* in cr_block_weights */
+	int role;
+} block_tensors[] = {
+#define AT(field) offsetof(cr_block_weights, field)
+	{ "norm1.weight", "D", AT(norm1_weight), CR_ROLE_WEIGHT },
+	{ "norm1.bias", "D", AT(norm1_bias), CR_ROLE_WEIGHT },
+	{ "mixer.in_proj.weight", "TD", AT(in_weight), CR_ROLE_WEIGHT },
+	{ "mixer.in_proj.bias", "T", AT(in_bias), CR_ROLE_WEIGHT },
+	{ "mixer.short_filter.weight", "T13", AT(short_weight), CR_ROLE_WEIGHT },
+	{ "mixer.short_filter.bias", "T", AT(short_bias), CR_ROLE_WEIGHT },
+	{ "mixer.filter_fn.bias", "D", AT(filter.skip), CR_ROLE_WEIGHT },
+	{ "mixer.filter_fn.pos_emb.z", "1ME", AT(filter.z), CR_ROLE_FEATURES },
+	{ "mixer.filter_fn.pos_emb.t", "1M1", AT(filter.t), CR_ROLE_OFFSETS },
+	{ "mixer.filter_fn.implicit_filter.0.weight", "FE", AT(filter.in_weight), CR_ROLE_WEIGHT },
+	{ "mixer.filter_fn.implicit_filter.0.bias", "F", AT(filter.in_bias), CR_ROLE_WEIGHT },
+	{ "mixer.filter_fn.implicit_filter.1.freq", "1F", AT(filter.frequency), CR_ROLE_FREQUENCY },
+	{ "mixer.filter_fn.modulation.deltas", "11D", AT(filter.deltas), CR_ROLE_DECAY },
+	{ "mixer.out_proj.weight", "DD", AT(out_weight), CR_ROLE_WEIGHT },
+	{ "mixer.out_proj.bias", "D", AT(out_bias), CR_ROLE_WEIGHT },
+	{ "norm2.weight", "D", AT(norm2_weight), CR_ROLE_WEIGHT },
+	{ "norm2.bias", "D", AT(norm2_bias), CR_ROLE_WEIGHT },
+	{ "mlp.fc1.weight", "ID", AT(fc1_weight), CR_ROLE_WEIGHT },
+	{ "mlp.fc1.bias", "I", AT(fc1_bias), CR_ROLE_WEIGHT },
+	{ "mlp.fc2.weight", "DI", AT(fc2_weight), CR_ROLE_WEIGHT },
+	{ "mlp.fc2.bias", "D", AT(fc2_bias), CR_ROLE_WEIGHT },
+#undef AT
+};
+
+static void set_shape(cr_tensor_spec *spec, const cr_network *network, const char *letters)
+{
+	spec->rank = 0;
+	for (; *letters; letters++) {
+		int64_t size = *letters - '0';
+
+		switch (*letters) {
+		case 'D': size = network->width; break;
+		case 'T': size = 3 * network->width; break;
+		case 'I': size = network->inner_width; break;
+		case 'F': size = network->filter_order; break;
+		case 'E': size = network->features; break;
+		case 'M': size = network->max_length; break;
+		case 'V': size = network->vocabulary; break;
+		case 'C': size = network->classes; break;
+		default: break;
+		}
+		spec->shape[spec->rank++] = size;
+	}
+}
+
+static int visit_one(cr_network *network, const char *letters, int role, const float **target,
+		     cr_tensor_spec *spec, cr_tensor_visit *visit, void *user)
+{
+	set_shape(spec, network, letters);
+	spec->role = role;
+	spec->target = target;
+	return visit(user, spec);
+}
+
+static int visit_block(cr_network *network, int64_t layer, cr_tensor_visit *visit, void *user)
+{
+	static const char filter[] = "mixer.filter_fn.implicit_filter";
+	cr_block_weights *block = &network->block[layer];
+	int64_t inner = network->filter_inner;
+	cr_tensor_spec spec;
+	int code = 0;
+
+	for (size_t i = 0; i < sizeof block_tensors / sizeof *block_tensors && !code; i++) {
+		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s", (long long)layer,
+			 block_tensors[i].name);
+		code = visit_one(network, block_tensors[i].shape, block_tensors[i].role,
+				 (const float **)((char *)block + block_tensors[i].target), &spec,
+				 visit, user);
+	}
+	/* Linear layers of the filter's MLP have even indices, activations the odd ones between. */
+	for (int64_t i = 0; i < inner && !code; i++) {
+		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.weight", (long long)layer,
+			 filter, (long long)(2 * i + 2));
+		code = visit_one(network, "FF", CR_ROLE_WEIGHT, &block->filter.inner_weight[i], &spec,
+				 visit, user);
+		if (code)
+			break;
+		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.bias", (long long)layer,
+			 filter, (long long)(2 * i + 2));
+		code = visit_one(network, "F", CR_ROLE_WEIGHT, &block->filter.inner_bias[i], &spec,
+				 visit, user);
+	}
+	snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.weight", (long long)layer, filter,
+		 (long long)(2 * inner + 2));
+	return code ? code
+		    : visit_one(network, "DF", CR_ROLE_WEIGHT, &block->filter.out_weight, &spec, visit,
+				user);
+}
+
+int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void *user)
+{
+	cr_tensor_spec spec = { .name = "embeddings.word_embeddings.weight" };
+	int code = visit_one(network, "VD", CR_ROLE_WEIGHT, &network->embedding, &spec, visit, user);
+
+	for (int64_t i = 0; i < network->layers && !code; i++)
+		code = visit_block(network, i, visit, user);
+	if (code)
+		return code;
+	snprintf(spec.name, sizeof spec.name, "ln_f.weight");
+	code = visit_one(network, "D", CR_ROLE_WEIGHT, &network->norm_weight, &spec, visit, user);
+	if (code)
+		return code;
+	snprintf(spec.name, sizeof spec.name, "ln_f.bias");
+	code = visit_one(network, "D", CR_ROLE_WEIGHT, &network->norm_bias, &spec, visit, user);
+	if (code)
+		return code;
+	snprintf(spec.name, sizeof spec.name, "lm_head.weight");
+	code = visit_one(network, "VD", CR_ROLE_HEAD, &network->lm_head, &spec, visit, user);
+	if (code || !network->classes)
+		return code;
+	snprintf(spec.name, sizeof spec.name, "score.weight");
+	return visit_one(network, "CD", CR_ROLE_HEAD, &network->score, &spec, visit, user);
+}
+
+static const char *skip_prefix(const char *text, const char *prefix)
+{
+	size_t length = strlen(prefix);
+
+	return strncmp(text, prefix, length) ? text : text + length;
+}
+
+/* Turn every "where" + "layer." into "where", in place. */
+static void drop_layer(char *text, const char *where)
+{
+	char *found = strstr(text, where);
+
+	if (found) {
+		char *rest = found + strlen(where);
+
+		if (!strncmp(rest, "layer.", 6))
+			memmove(rest, rest + 6, strlen(rest + 6) + 1);
+	}
+}
+
+int cr_hyenadna_canonical_name(const char *name, char *text, size_t capacity)
+{
+	static const char *const wrappers[] = { "module.", "model.", "hyena." };
+	char *frequency;
+
+	if (strstr(name, "torchmetrics"))
+		return 0;
+	/* Wrapping modules nest: DistributedDataParallel around Lightning gives "module.model.". */
+	for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
+		name = skip_prefix(name, wrappers[i]);
+	name = skip_prefix(name, "backbone.");
+	snprintf(text, capacity, "%s", name);
+	drop_layer(text, ".mixer.");
+	drop_layer(text, ".mlp.");
+	frequency = strstr(text, ".implicit_filter.");
+	if (frequency) {
+		int index = -1, used = 0;
+
+		frequency += strlen(".implicit_filter.");
+		if (sscanf(frequency, "%2d.freq%n", &index, &used) == 1 && used > 0 &&
+		    !frequency[used] && index % 2 == 1 && index <= 2 * CR_FILTER_INNER_MAX + 1)
+			strcpy(frequency, "1.freq"); /* no longer than what was there */
+	}
+	return 1;
+}
+
+/* A tensor of the file on its way into the network. */
+struct entry {
+	char *name; /* canonical, NULL when no model needs it */
+	int64_t index; /* in the file */
+	cr_tensor_spec *spec; /* NULL: unknown; not owned */
+};
+
+struct loading {
+	crocuta_model *model;
+	cr_safetensors *file;
+	const crocuta_model_options *options;
+	cr_hyenadna_config config;
+	struct entry *entry; /* (entries) sorted by name */
+	int64_t entries;
+	struct entry **by_file; /* (entries) in the order of the file */
+	cr_tensor_spec *spec;   /* (specs) those found in the file */
+	int64_t specs;
+	int64_t missing, unknown;
+	char missing_names[400], unknown_names[400];
+};
+
+static int by_name(const void *a, const void *b)
+{
+	const struct entry *x = a, *y = b;
+	int order = strcmp(x->name ? x->name : "", y->name ? y->name : "");
+
+	return order ? order : (x->index > y->index) - (x->index < y->index);
+}
+
+/* First entry of that canonical name, or NULL. */
+static struct entry *find_entry(const struct loading *loading, const char *name)
+{
+	int64_t low = 0, high = loading->entries;
+
+	while (low < high) {
+		int64_t middle = low + (high - low) / 2;
+		const char *other = loading->entry[middle].name;
+
+		if (strcmp(other ? other : "", name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == loading->entries || !loading->entry[low].name ||
+	    strcmp(loading->entry[low].name, name))
+		return NULL;
+	return &loading->entry[low];
+}
+
+static const cr_tensor *find_tensor(const struct loading *loading, const char *name)
+{
+	struct entry *entry = find_entry(loading, name);
+
+	return entry ? &loading->file->tensor[entry->index] : NULL;
+}
+
+static int fail_memory(const struct loading *loading, crocuta_error *error)
+{
+	return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to load it", loading->file->where);
+}
+
+static int index_names(struct loading *loading, crocuta_error *error)
+{
+	char name[CR_TENSOR_NAME_MAX + 1];
+	int64_t count = loading->file->count;
+
+	loading->entry = cr_calloc((size_t)count, sizeof *loading->entry);
+	loading->by_file = cr_calloc((size_t)count, sizeof *loading->by_file);
+	loading->spec = cr_calloc((size_t)count, sizeof *loading->spec);
+	if (!loading->entry || !loading->by_file || !loading->spec)
+		return fail_memory(loading, error);
+	for (int64_t i = 0; i < count; i++) {
+		struct entry *entry = &loading->entry[loading->entries++];
+
+		entry->index = i;
+		if (!cr_hyenadna_canonical_name(loading->file->tensor[i].name, name, sizeof name))
+			continue;
+		entry->name = cr_strdup(name);
+		if (!entry->name)
+			return fail_memory(loading, error);
+	}
+	if (count)
+		qsort(loading->entry, (size_t)count, sizeof *loading->entry, by_name);
+	for (int64_t i = 0; i < count; i++)
+		loading->by_file[loading->entry[i].index] = &loading->entry[i];
+	for (int64_t i = 1; i < count; i++) {
+		const struct entry *a = &loading->entry[i - 1], *b = &loading->entry[i];
+		size_t length = b->name ? strlen(b->name) : 0;
+
+		if (!a->name || !b->name || strcmp(a->name, b->name) ||
+		    (length > 5 && !strcmp(b->name + length - 5, ".freq")))
+			continue;
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: tensors \"%.80s\" and \"%.80s\" are the same weight under two "
+			       "names", loading->file->where, loading->file->tensor[a->index].name,
+			       loading->file->tensor[b->index].name);
+	}
+	return 0;
+}
+
+/* Layer number of "layers.12.x" and what follows the number's point; -1 for other names. */
+static int64_t layer_of(const char *name, const char **rest)
+{
+	long long layer = 0;
+	const char *p = name ? skip_prefix(name, "layers.") : NULL;
+
+	if (!p || p == name || *p < '0' || *p > '9')
+		return -1;
+	for (; *p >= '0' && *p <= '9' && layer <= CR_LAYERS_MAX; p++)
+		layer = 10 * layer + (*p - '0');
+	if (*p != '.')
+		return -1;
+	*rest = p + 1;
+	return layer;
+}
+
+/* A size of the network: from the tensor, else what the config says. A disagreement is noted. */
+static void settle(struct loading *loading, const char *what, int64_t from_tensor,
+		   int64_t from_config, int64_t *size)
+{
+	*size = from_tensor ? from_tensor : from_config;
+	if (from_tensor && from_config && from_tensor != from_config)
+		cr_note(&loading->model->notes,
+			"config.json says %s %lld, the tensors have %lld, which is used", what,
+			(long long)from_config, (long long)from_tensor);
+}
+
+/* A size of a matrix, 0 when there is none. Bounded: beside a zero dimension any number can stand. */
+static int64_t dimension(const cr_tensor *tensor, int axis)
+{
+	if (!tensor || tensor->rank != 2)
+		return 0;
+	return tensor->shape[axis] < (int64_t)1 << 31 ? tensor->shape[axis] : (int64_t)1 << 31;
+}
+
+/* M as the position tables of the first block that has one show it, or 0. */
+static int64_t table_length(const struct loading *loading, int64_t layers, int64_t features)
+{
+	for (int64_t i = 0; i < layers; i++) {
+		char name[128];
+		const cr_tensor *tensor;
+
+		snprintf(name, sizeof name, "layers.%lld.mixer.filter_fn.pos_emb.t", (long long)i);
+		tensor = find_tensor(loading, name);
+		if (tensor)
+			return tensor->elements;
+		snprintf(name, sizeof name, "layers.%lld.mixer.filter_fn.pos_emb.z", (long long)i);
+		tensor = find_tensor(loading, name);
+		if (tensor && features)
+			return tensor->elements / features;
+	}
+	return 0;
+}
+
+static int check_size(const struct loading *loading, const char *what, int64_t size, int64_t low,
+		      int64_t high, crocuta_error *error)
+{
+	if (size >= low && size <= high)
+		return 0;
+	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %lld, expected %lld to %lld",
+		       loading->file->where, what, (long long)size, (long long)low, (long long)high);
+}
+
+/* Number of blocks, and of inner layers of the filter's MLP in block 0, by the names. */
+static int count_layers(struct loading *loading, crocuta_error *error)
+{
+	static const char filter[] = "mixer.filter_fn.implicit_filter.";
+	cr_network *network = &loading->model->network;
+	int64_t layers = 0, last = 0;
+
+	for (int64_t i = 0; i < loading->entries; i++) {
+		const char *rest = NULL, *number;
+		int64_t layer = layer_of(loading->entry[i].name, &rest);
+		int used = 0, index = 0;
+
+		if (layer >= layers)
+			layers = layer + 1;
+		if (layer != 0 || (number = skip_prefix(rest, filter)) == rest)
+			continue;
+		if (sscanf(number, "%4d.weight%n", &index, &used) == 1 && used && !number[used] &&
+		    index > last)
+			last = index;
+	}
+	if (!layers)
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: none of its %lld tensors belongs to a layer of a HyenaDNA "
+			       "(backbone.layers.0...)",
+			       loading->file->where, (long long)loading->file->count);
+	if (check_size(loading, "the number of layers", layers, 1, CR_LAYERS_MAX, error))
+		return CROCUTA_EMODEL;
+	if (loading->config.layers && loading->config.layers != layers)
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: has tensors of %lld layers, config.json says n_layer %lld",
+			       loading->file->where, (long long)layers,
+			       (long long)loading->config.layers);
+	network->layers = layers;
+	settle(loading, "num_inner_mlps", last >= 4 ? last / 2 - 1 : 0, loading->config.filter_inner,
+	       &network->filter_inner);
+	if (!network->filter_inner)
+		network->filter_inner = 2;
+	return check_size(loading, "the number of inner layers of the filter",
+			  network->filter_inner, 1, CR_FILTER_INNER_MAX, error);
+}
+
+static int settle_sizes(struct loading *loading, crocuta_error *error)
+{
+	static const char filter_in[] = "layers.0.mixer.filter_fn.implicit_filter.0.weight";
+	const cr_hyenadna_config *config = &loading->config;
+	cr_network *network = &loading->model->network;
+	const cr_tensor *table = find_tensor(loading, "embeddings.word_embeddings.weight");
+	const cr_tensor *score = find_tensor(loading, "score.weight");
+	int64_t multiple = config->vocabulary_multiple, rows = dimension(table, 0);
+	int64_t length;
+	int code = count_layers(loading, error);
+
+	if (code)
+		return code;
+	settle(loading, "d_model", dimension(table, 1), config->width, &network->width);
+	settle(loading, "d_inner", dimension(find_tensor(loading, "layers.0.mlp.fc1.weight"), 0),
+	       config->inner_width, &network->inner_width);
+	settle(loading, "filter_order", dimension(find_tensor(loading, filter_in), 0),
+	       config->filter_order, &network->filter_order);
+	settle(loading, "emb_dim", dimension(find_tensor(loading, filter_in), 1), config->features,
+	       &network->features);
+	/* Rows beyond the vocabulary are padding; fewer rows than tokens is another model's table. */
+	if (rows && config->vocabulary > rows)
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: the token table has %lld rows, config.json says vocab_size %lld",
+			       loading->file->where, (long long)rows, (long long)config->vocabulary);
+	settle(loading, "vocab_size (padded)", rows,
+	       (config->vocabulary + multiple - 1) / multiple * multiple, &network->vocabulary);
+	network->classes = dimension(score, 0);
+	length = table_length(loading, network->layers, network->features);
+	settle(loading, config->original ? "l_max" : "max_seq_len", length, config->max_length,
+	       &network->max_length);
+	if (!network->max_length && !config->original) {
+		network->max_length = 1024; /* the default of the Hugging Face class */
+		cr_note(&loading->model->notes, "no max_seq_len and no position tables: 1024 is used");
+	}
+	return 0;
+}
+
+/* Every size in its range; after the missing tensors were reported, which is the better message. */
+static int check_sizes(const struct loading *loading, crocuta_error *error)
+{
+	const cr_network *network = &loading->model->network;
+	int code = check_size(loading, "the width", network->width, 1, CR_WIDTH_MAX, error);
+
+	if (!code)
+		code = check_size(loading, "the inner width", network->inner_width, 1,
+				  CR_INNER_WIDTH_MAX, error);
+	if (!code) /* token N is 11 */
+		code = check_size(loading, "the token table's number of rows", network->vocabulary, 12,
+				  CR_VOCABULARY_MAX, error);
+	if (!code)
+		code = check_size(loading, "the filter's order", network->filter_order, 1,
+				  CR_FILTER_ORDER_MAX, error);
+	if (!code)
+		code = check_size(loading, "the filter's number of features", network->features, 3,
+				  CR_FEATURES_MAX, error);
+	if (!code && network->features % 2 == 0)
+		code = cr_fail(error, CROCUTA_EMODEL,
+			       "%s: the filter has %lld features, expected an odd number",
+			       loading->file->where, (long long)network->features);
+	if (!code)
+		code = check_size(loading, "the maximum length (max_seq_len, l_max)",
+				  network->max_length, 2, (int64_t)1 << 31, error);
+	if (!code)
+		code = check_size(loading, "the number of classes", network->classes, 0,
+				  CR_CLASSES_MAX, error);
+	return code;
+}
+
+static void list_name(char *list, size_t capacity, int64_t number, const char *name)
+{
+	size_t used = strlen(list);
+
+	if (number < NAMES_SHOWN)
+		snprintf(list + used, capacity - used, "%s%.80s", number ? ", " : "", name);
+	else if (number == NAMES_SHOWN)
+		snprintf(list + used, capacity - used, ", ...");
+}
+
+static int is_optional(const struct loading *loading, int role)
+{
+	return role == CR_ROLE_DECAY || role == CR_ROLE_FEATURES || role == CR_ROLE_OFFSETS ||
+	       role == CR_ROLE_HEAD ||
+	       (role == CR_ROLE_FREQUENCY && !loading->config.trained_frequency);
+}
+
+static int bind_one(void *user, const cr_tensor_spec *spec)
+{
+	struct loading *loading = user;
+	struct entry *entry = find_entry(loading, spec->name);
+	cr_tensor_spec *kept;
+
+	if (!entry) {
+		if (!is_optional(loading, spec->role))
+			list_name(loading->missing_names, sizeof loading->missing_names,
+				  loading->missing++, spec->name);
+		return 0;
+	}
+	kept = &loading->spec[loading->specs++];
+	*kept = *spec;
+	/* Several only for the frequency, see index_names. */
+	for (; entry < loading->entry + loading->entries && entry->name &&
+	       !strcmp(entry->name, spec->name);
+	     entry++)
+		entry->spec = kept;
+	return 0;
+}
+
+/* Sizes of 1 aside, the shape must be the expected one: [1, 64] holds what [64] holds. */
+static int same_shape(const cr_tensor *tensor, const cr_tensor_spec *spec)
+{
+	int i = 0, j = 0;
+
+	for (;;) {
+		while (i < tensor->rank && tensor->shape[i] == 1)
+			i++;
+		while (j < spec->rank && spec->shape[j] == 1)
+			j++;
+		if (i == tensor->rank || j == spec->rank)
+			return i == tensor->rank && j == spec->rank;
+		if (tensor->shape[i++] != spec->shape[j++])
+			return 0;
+	}
+}
+
+static int check_shapes(const struct loading *loading, crocuta_error *error)
+{
+	for (int64_t i = 0; i < loading->entries; i++) {
+		const struct entry *entry = loading->by_file[i];
+		const cr_tensor *tensor = &loading->file->tensor[entry->index];
+		char found[200], expected[200];
+		cr_tensor model = { .rank = 0 };
+
+		if (!entry->spec || same_shape(tensor, entry->spec))
+			continue;
+		model.rank = entry->spec->rank;
+		memcpy(model.shape, entry->spec->shape, sizeof entry->spec->shape);
+		cr_tensor_shape_text(tensor, found, sizeof found);
+		cr_tensor_shape_text(&model, expected, sizeof expected);
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: tensor \"%.80s\" has shape %s, expected %s", loading->file->where,
+			       tensor->name, found, expected);
+	}
+	return 0;
+}
+
+/* Names first, then ranges, then shapes: the most telling of the possible messages. */
+static int bind_tensors(struct loading *loading, crocuta_error *error)
+{
+	cr_network *network = &loading->model->network;
+
+	network->block = cr_calloc((size_t)network->layers, sizeof *network->block);
+	if (!network->block)
+		return fail_memory(loading, error);
+	cr_hyenadna_visit_tensors(network, bind_one, loading);
+	for (int64_t i = 0; i < loading->entries; i++) {
+		const struct entry *entry = loading->by_file[i];
+
+		if (entry->name && !entry->spec)
+			list_name(loading->unknown_names, sizeof loading->unknown_names,
+				  loading->unknown++, loading->file->tensor[entry->index].name);
+	}
+	if (loading->missing)
+		return cr_fail(error, CROCUTA_EMODEL, "%s: %lld tensors are missing: %s%s%s",
+			       loading->file->where, (long long)loading->missing,
+			       loading->missing_names, loading->unknown ? "; unknown: " : "",
+			       loading->unknown_names);
+	if (loading->unknown && !loading->options->lenient)
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: %lld tensors belong to no layer: %s (open it leniently to ignore "
+			       "them)",
+			       loading->file->where, (long long)loading->unknown,
+			       loading->unknown_names);
+	if (loading->unknown)
+		cr_note(&loading->model->notes, "%lld tensors belong to no layer and are ignored: %s",
+			(long long)loading->unknown, loading->unknown_names);
+	if (check_sizes(loading, error))
+		return CROCUTA_EMODEL;
+	return check_shapes(loading, error);
+}
+
+/* Read one tensor and put it where it belongs, or find that it is not needed. */
+static int load_tensor(struct loading *loading, const struct entry *entry, crocuta_error *error)
+{
+	crocuta_model *model = loading->model;
+	const cr_network *network = &model->network;
+	const cr_tensor *tensor = &loading->file->tensor[entry->index];
+	const cr_tensor_spec *spec = entry->spec;
+	float *array;
+	int code, agrees = 0;
+
+	if (!spec)
+		return cr_safetensors_read(loading->file, entry->index, NULL, 1, error);
+	code = cr_model_floats(model, tensor->elements, &array, error);
+	if (!code)
+		code = cr_safetensors_read(loading->file, entry->index, array,
+					   loading->options->allow_nan_weights, error);
+	if (code)
+		return code;
+	if (spec->role == CR_ROLE_FREQUENCY && *spec->target) {
+		agrees = !memcmp(array, *spec->target, sizeof(float) * (size_t)tensor->elements);
+		if (!agrees)
+			return cr_fail(error, CROCUTA_EMODEL,
+				       "%s: tensor \"%.80s\" differs from the other activations' "
+				       "frequencies; one vector shared by all is supported",
+				       loading->file->where, tensor->name);
+	} else if (spec->role == CR_ROLE_FEATURES || spec->role == CR_ROLE_OFFSETS) {
+		code = cr_hyenadna_table_agrees(array, spec->role, network->max_length,
+						network->features, &agrees);
+		if (code)
+			return fail_memory(loading, error);
+	}
+	if (agrees) {
+		cr_model_drop_last(model);
+		return 0;
+	}
+	*spec->target = array;
+	if (spec->role == CR_ROLE_FEATURES || spec->role == CR_ROLE_OFFSETS ||
+	    (spec->role == CR_ROLE_DECAY && !cr_hyenadna_deltas_agree(array, network->width)))
+		model->info.position_tables_loaded = 1;
+	return 0;
+}
+
+static int load_tensors(struct loading *loading, crocuta_error *error)
+{
+	crocuta_model_info *info = &loading->model->info;
+
+	for (int64_t i = 0; i < loading->entries; i++) {
+		const struct entry *entry = loading->by_file[i];
+		const cr_tensor *tensor = &loading->file->tensor[i];
+		int code = load_tensor(loading, entry, error);
+
+		if (code)
+			return code;
+		if (!entry->spec || entry->spec->role == CR_ROLE_FEATURES ||
+		    entry->spec->role == CR_ROLE_OFFSETS || entry->spec->role == CR_ROLE_DECAY)
+			continue;
+		if (!info->dtype)
+			info->dtype = cr_dtype_name(tensor->dtype);
+		else if (strcmp(info->dtype, cr_dtype_name(tensor->dtype)))
+			info->dtype = "mixed";
+	}
+	return 0;
+}
+
+/* Arrays that the file may leave out. */
+static int complete_network(struct loading *loading, crocuta_error *error)
+{
+	crocuta_model *model = loading->model;
+	cr_network *network = &model->network;
+
+	if (!network->lm_head)
+		network->lm_head = network->embedding;
+	for (int64_t i = 0; i < network->layers; i++) {
+		cr_filter_weights *filter = &network->block[i].filter;
+		float *array;
+		int code;
+
+		if (!filter->deltas) {
+			code = cr_model_floats(model, network->width, &array, error);
+			if (code)
+				return code;
+			cr_hyenadna_deltas(network->width, array);
+			filter->deltas = array;
+		}
+		if (!filter->frequency) {
+			code = cr_model_floats(model, network->filter_order, &array, error);
+			if (code)
+				return code;
+			for (int64_t j = 0; j < network->filter_order; j++)
+				array[j] = (float)loading->config.activation_frequency;
+			filter->frequency = array;
+		}
+	}
+	return 0;
+}
+
+/* Trainable parameters: an output matrix equal to the token table counts once. */
+static int count_parameters(void *user, const cr_tensor_spec *spec)
+{
+	crocuta_model *model = user;
+	const cr_network *network = &model->network;
+	int64_t elements = 1;
+
+	for (int i = 0; i < spec->rank; i++)
+		elements *= spec->shape[i];
+	if (spec->role == CR_ROLE_DECAY || spec->role == CR_ROLE_FEATURES ||
+	    spec->role == CR_ROLE_OFFSETS)
+		return 0;
+	if (spec->target == &network->lm_head &&
+	    !memcmp(network->lm_head, network->embedding, sizeof(float) * (size_t)elements))
+		return 0;
+	model->info.parameters += elements;
+	return 0;
+}
+
+static void settle_shift(struct loading *loading)
+{
+	crocuta_model *model = loading->model;
+
+	if (!isnan(loading->options->filter_shift)) {
+		model->network.filter_shift = loading->options->filter_shift;
+		model->info.filter_shift_source = "option";
+	} else if (!isnan(loading->config.filter_shift)) {
+		model->network.filter_shift = loading->config.filter_shift;
+		model->info.filter_shift_source = "config";
+	} else { /* what the Hugging Face port adds; the training repository adds 0 */
+		model->network.filter_shift = 0.05;
+		model->info.filter_shift_source = "default";
+	}
+}
+
+static int load_network(struct loading *loading, crocuta_error *error)
+{
+	crocuta_model *model = loading->model;
+	int code = index_names(loading, error);
+
+	if (!code)
+		code = settle_sizes(loading, error);
+	if (!code)
+		code = bind_tensors(loading, error);
+	if (!code)
+		code = load_tensors(loading, error);
+	if (!code) {
+		model->info.has_lm_head = model->network.lm_head != NULL;
+		code = complete_network(loading, error);
+	}
+	if (code)
+		return code;
+	model->network.norm_epsilon = loading->config.norm_epsilon;
+	model->activation_frequency = loading->config.activation_frequency;
+	settle_shift(loading);
+	cr_hyenadna_visit_tensors(&model->network, count_parameters, model);
+	model->info.usable_length = model->network.max_length > 3 ? model->network.max_length - 2 : 1;
+	model->info.causal = 1;
+	return 0;
+}
+
+static int hyenadna_load(crocuta_model *model, const cr_config *config, cr_safetensors *file,
+			 const crocuta_model_options *options, crocuta_error *error)
+{
+	struct loading loading = { .model = model, .file = file, .options = options };
+	int code = cr_hyenadna_read_config(config, &loading.config, &model->notes, error);
+
+	if (!code)
+		code = load_network(&loading, error);
+	for (int64_t i = 0; i < loading.entries; i++)
+		cr_free(loading.entry[i].name);
+	cr_free(loading.entry);
+	cr_free(loading.by_file);
+	cr_free(loading.spec);
+	return code;
+}
+
+/* model_type of the Hugging Face form; a "layer" of Hyena operators in the original. */
+static int hyenadna_claims(const json_t *config)
+{
+	const json_t *type = json_object_get(config, "model_type");
+	const json_t *layer = json_object_get(config, "layer");
+	const char *name = json_string_value(json_object_get(layer, "_name_"));
+
+	if (type && !json_is_null(type))
+		return json_is_string(type) && !strcmp(json_string_value(type), "hyenadna");
+	return json_is_object(layer) && name && !strcmp(name, "hyena");
+}
+
+static uint8_t hyenadna_token(char base)
+{
+	switch (base) {
+	case 'A': case 'a': return 7;
+	case 'C': case 'c': return 8;
+	case 'G': case 'g': return 9;
+	case 'T': case 't': return 10;
+	default: return 11;
+	}
+}
+
+const cr_family cr_family_hyenadna = {
+	.name = "hyenadna",
+	.claims = hyenadna_claims,
+	.load = hyenadna_load,
+	.token = hyenadna_token,
+};
