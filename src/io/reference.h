@@ -34,6 +34,11 @@ const char *cr_reference_path(const cr_reference *reference);
 /* 1 when the index was built by scanning the file, 0 when a .fai was used. */
 int cr_reference_scanned(const cr_reference *reference);
 
+/* Columns 3 to 5 of a .fai for one contig; 1 when its lines have one length, so that they hold, else
+ * 0. */
+int cr_reference_get_layout(const cr_reference *reference, int64_t contig, int64_t *offset,
+			    int64_t *bases, int64_t *width);
+
 /* Copy bases [start, end) of contig number `contig` to out (end - start bytes, no NUL), letters as
  * in the file. EINPUT for a range off the contig, a byte that is no IUPAC letter (contig and
  * 1-based position named) or a damaged block; EIO. One thread at a time for a reference. */
