@@ -19,6 +19,7 @@ struct cr_contigs {
 	int64_t count, capacity;
 	char *names;
 	int64_t name_bytes, name_capacity, longest;
+	int odd;
 	uint32_t *slots; /* index + 1, 0 is free; slot_count is a power of two */
 	int64_t slot_count;
 };
@@ -132,6 +133,7 @@ int cr_contigs_add(cr_contigs *contigs, const char *name, size_t name_bytes, int
 	memcpy(contigs->names + item->name, name, name_bytes);
 	contigs->names[item->name + (int64_t)name_bytes] = '\0';
 	contigs->name_bytes += (int64_t)name_bytes + 1;
+	contigs->odd |= memchr(name, ':', name_bytes) || memchr(name, ',', name_bytes);
 	if ((int64_t)name_bytes > contigs->longest)
 		contigs->longest = (int64_t)name_bytes;
 	contigs->slots[find_slot(contigs, name, name_bytes)] = (uint32_t)++contigs->count;
@@ -156,6 +158,11 @@ int64_t cr_contigs_length(const cr_contigs *contigs, int64_t index)
 int64_t cr_contigs_longest_name(const cr_contigs *contigs)
 {
 	return contigs->longest;
+}
+
+int cr_contigs_are_odd(const cr_contigs *contigs)
+{
+	return contigs->odd;
 }
 
 int64_t cr_contigs_find(const cr_contigs *contigs, const char *name, size_t name_bytes)

@@ -25,6 +25,9 @@ const char *cr_contigs_name(const cr_contigs *contigs, int64_t index);
 int64_t cr_contigs_length(const cr_contigs *contigs, int64_t index);
 int64_t cr_contigs_longest_name(const cr_contigs *contigs); /* bytes */
 
+/* 1 when some name holds ':' or ',', so that NAME:FROM-TO could be misread. */
+int cr_contigs_are_odd(const cr_contigs *contigs);
+
 /* Index of a name, or -1. */
 int64_t cr_contigs_find(const cr_contigs *contigs, const char *name, size_t name_bytes);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <htslib/bgzf.h>
+#include <htslib/hfile.h>
 #include <htslib/hts_log.h>
 
 #include "base/error.h"
@@ -131,6 +132,31 @@ int cr_read_file(const char *path, int64_t limit, char **data, int64_t *bytes,
 	if (fd >= 0)
 		close(fd);
 	return code;
+}
+
+int cr_open_stream(const char *path, struct hFILE **file, crocuta_error *error)
+{
+	struct stat identity;
+	int fd;
+
+	*file = NULL;
+	cr_htslib_prepare();
+	if (cr_refuse_url(path, error))
+		return CROCUTA_EARG;
+	fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : fcntl(0, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot open", path);
+	if (!fstat(fd, &identity) && S_ISDIR(identity.st_mode)) {
+		close(fd);
+		errno = EISDIR;
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read", path);
+	}
+	*file = hdopen(fd, "r");
+	if (!*file) {
+		close(fd);
+		return cr_fail_errno(error, CROCUTA_EMEMORY, "%.200s: cannot read", path);
+	}
+	return CROCUTA_OK;
 }
 
 /* Size of the block at `offset` of the file, and of its content; 0 bytes when no whole BGZF block is

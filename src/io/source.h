@@ -23,6 +23,11 @@ CROCUTA_CHECKED int cr_refuse_url(const char *path, crocuta_error *error);
 CROCUTA_CHECKED int cr_read_file(const char *path, int64_t limit, char **data, int64_t *bytes,
 				 crocuta_error *error);
 
+/* Open a path, or "-" for standard input, as a stream of htslib's; URLs and the schemes of htslib are
+ * not followed. *file is closed with hclose(), or by who takes it over. EARG, EIO. */
+struct hFILE;
+CROCUTA_CHECKED int cr_open_stream(const char *path, struct hFILE **file, crocuta_error *error);
+
 /* Open a regular file. gzi NULL: PATH.gzi if it exists. Codes as cr_reference_open. */
 CROCUTA_CHECKED int cr_source_open(const char *path, const char *gzi, int allow_truncated,
 				   cr_source **source, crocuta_error *error);
