@@ -1,0 +1,308 @@
+/* cmd_embed.c - `crocuta embed`: vectors and tracks over contigs, regions, records and reads. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <crocuta/crocuta.h>
+
+#include "cli/commands.h"
+#include "cli/messages.h"
+#include "cli/model_arguments.h"
+#include "cli/print.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+
+typedef struct settings {
+	crocuta_embed_options embed;
+	cr_model_arguments model;
+	const char *fasta;
+	int per_read;
+	int dry_run, json;
+	int progress;
+	int quiet, verbosity;
+} settings;
+
+static const cr_choice strands[] = { { "forward", CROCUTA_STRANDS_FORWARD },
+				     { "reverse", CROCUTA_STRANDS_REVERSE },
+				     { "both", CROCUTA_STRANDS_BOTH },
+				     { "concat", CROCUTA_STRANDS_CONCAT },
+				     { NULL, 0 } };
+static const cr_choice pools[] = { { "mean", 0 }, { "last", 0 }, { "max", 0 }, { NULL, 0 } };
+static const cr_choice tracks[] = { { "logprob", 0 }, { "entropy", 0 }, { NULL, 0 } };
+static const cr_choice classes[] = { { "all", 0 }, { "acgt", 4 }, { "acgtn", 5 }, { NULL, 0 } };
+static const cr_choice specials[] = {
+	{ "none", 0 }, { "sep", 0 }, { "cls-sep", 0 }, { "model", 0 }, { NULL, 0 }
+};
+static const cr_choice types[] = {
+	{ "npy", 0 }, { "tsv", 0 }, { "bedgraph", 0 }, { "bw", 0 }, { NULL, 0 }
+};
+static const cr_choice convolutions[] = { { "auto", CROCUTA_CONVOLUTION_AUTO },
+					  { "fft", CROCUTA_CONVOLUTION_FFT },
+					  { "nearfar", CROCUTA_CONVOLUTION_NEARFAR },
+					  { NULL, 0 } };
+static const cr_choice isas[] = { { "avx512", 0 }, { "avx2", 0 }, { "portable", 0 }, { NULL, 0 } };
+
+#define AT(field) .offset = offsetof(settings, field)
+#define INPUT .group = CR_GROUP_INPUT
+#define MODEL .group = CR_GROUP_MODEL
+#define OUTPUT .group = CR_GROUP_OUTPUT
+#define RESOURCES .group = CR_GROUP_RESOURCES
+
+static const cr_option options[] = {
+	{ .name = "fasta-ref", .letter = 'f', INPUT, .kind = CR_OPTION_TEXT, AT(fasta),
+	  .argument = "FILE", .help = "the input, as an option instead of an argument" },
+	{ .name = "regions", .letter = 'r', INPUT, .kind = CR_OPTION_TEXT, AT(embed.regions),
+	  .argument = "LIST",
+	  .help = "regions CHR, CHR:POS (that one base), CHR:FROM-TO or CHR:FROM-, 1-based, "
+		  "separated by commas" },
+	{ .name = "regions-file", .letter = 'R', INPUT, .kind = CR_OPTION_TEXT,
+	  AT(embed.regions_file), .argument = "FILE",
+	  .help = "regions of a file: .bed or .bed.gz 0-based half-open, others 1-based "
+		  "CHROM POS [END]" },
+	{ .name = "clip", INPUT, .kind = CR_OPTION_FLAG, AT(embed.clip),
+	  .help = "cut regions at the contig's end instead of refusing them" },
+	{ .name = "per-record", INPUT, .kind = CR_OPTION_FLAG, AT(embed.per_record),
+	  .help = "one vector a FASTA record" },
+	{ .name = "per-read", INPUT, .kind = CR_OPTION_FLAG, AT(per_read),
+	  .help = "the same; FASTQ, SAM, BAM and CRAM always are" },
+	{ .name = "fai-idx", INPUT, .kind = CR_OPTION_TEXT, AT(embed.fai), .argument = "FILE",
+	  .help = "index of the FASTA", .standard = "FASTA.fai, else made in memory" },
+	{ .name = "gzi-idx", INPUT, .kind = CR_OPTION_TEXT, AT(embed.gzi), .argument = "FILE",
+	  .help = "index of a bgzip FASTA", .standard = "FASTA.gzi, else made in memory" },
+	{ .name = "reference", INPUT, .kind = CR_OPTION_TEXT, AT(embed.reference),
+	  .argument = "FASTA", .help = "reference that decodes a CRAM" },
+	{ .name = "softmask-n", INPUT, .kind = CR_OPTION_FLAG, AT(embed.softmask_n),
+	  .help = "lower-case bases become N" },
+	{ .name = "n-as-pad", INPUT, .kind = CR_OPTION_FLAG, AT(embed.n_as_pad),
+	  .help = "N becomes the padding token, as in the pretraining of the published models" },
+	{ .name = "allow-truncated", INPUT, .kind = CR_OPTION_FLAG, AT(embed.allow_truncated),
+	  .help = "accept BGZF, BAM or CRAM input without its end marker" },
+
+	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_OPEN_OPTIONS(settings),
+	{ .name = "layer", MODEL, .kind = CR_OPTION_INT, AT(embed.layer), .argument = "N",
+	  .help = "0 the token vectors, k the state after k blocks, last the final norm's output",
+	  .standard = "last", .word = "last", .word_value = -1, .min = 0, .max = 1000000 },
+	{ .name = "window", MODEL, .kind = CR_OPTION_INTEGER, AT(embed.window), .argument = "N",
+	  .help = "bases the model sees at once", .standard = "the model's usable length",
+	  .min = 1, .max = INT64_MAX / 4 },
+	{ .name = "overlap", MODEL, .kind = CR_OPTION_INTEGER, AT(embed.overlap),
+	  .argument = "N", .help = "left context of every base but the first ones of a contig",
+	  .standard = "a quarter of the window", .min = 0, .max = INT64_MAX / 4 },
+	{ .name = "stream", MODEL, .kind = CR_OPTION_FLAG, AT(embed.stream),
+	  .help = "carry state along the whole contig: every base sees the model's full length" },
+	{ .name = "strands", MODEL, .kind = CR_OPTION_CHOICE, AT(embed.strands),
+	  .argument = "WHICH",
+	  .help = "forward, reverse, both (mean) or concat (forward columns, then reverse); row i "
+		  "is base i in all",
+	  .standard = "forward", .choices = strands },
+	{ .name = "special-tokens", MODEL, .kind = CR_OPTION_WORD, AT(embed.special_tokens),
+	  .argument = "WHICH",
+	  .help = "none, sep, cls-sep, or model (cls-sep, pooled too); with --per-record",
+	  .standard = "none", .choices = specials },
+	{ .name = "classes", MODEL, .kind = CR_OPTION_CHOICE, AT(embed.classes),
+	  .argument = "SET", .help = "softmax of a track over all rows, acgt or acgtn",
+	  .standard = "all", .choices = classes },
+
+	{ .name = "bin", OUTPUT, .kind = CR_OPTION_INTEGER, AT(embed.bin), .argument = "N",
+	  .help = "bases a row; 0 one row a region, contig or record",
+	  .standard = "128; tracks 1; records 0", .min = 0, .max = INT64_MAX / 4 },
+	{ .name = "pool", OUTPUT, .kind = CR_OPTION_WORD, AT(embed.pool), .argument = "HOW",
+	  .help = "mean, last or max over the bases of a row", .standard = "mean",
+	  .choices = pools },
+	{ .name = "track", OUTPUT, .kind = CR_OPTION_WORD, AT(embed.track), .argument = "WHAT",
+	  .help = "logprob or entropy of each base given its left context, instead of vectors",
+	  .choices = tracks },
+	{ .name = "skip-n", OUTPUT, .kind = CR_OPTION_REAL, AT(embed.skip_n),
+	  .argument = "SHARE", .help = "leave out rows with at least this share of N, up to 1",
+	  .min = 0, .max = 1 },
+	{ .name = "output", .letter = 'o', OUTPUT, .kind = CR_OPTION_TEXT, AT(embed.output),
+	  .argument = "FILE", .help = "npy also writes .rows.bed.gz and .meta.json beside it",
+	  .standard = "standard output" },
+	{ .name = "output-type", .letter = 'O', OUTPUT, .kind = CR_OPTION_WORD,
+	  AT(embed.output_type), .argument = "TYPE",
+	  .help = "npy, tsv, bedgraph or bw", .standard = "by the suffix of -o, else tsv or bedgraph",
+	  .choices = types },
+	{ .name = "half", OUTPUT, .kind = CR_OPTION_FLAG, AT(embed.half),
+	  .help = "npy in float16" },
+	{ .name = "no-clobber", OUTPUT, .kind = CR_OPTION_FLAG, AT(embed.no_clobber),
+	  .help = "refuse an output that exists (status 10)" },
+	{ .name = "no-version", OUTPUT, .kind = CR_OPTION_FLAG, AT(embed.no_version),
+	  .help = "leave version, command and date out of the output" },
+	{ .name = "no-space-check", OUTPUT, .kind = CR_OPTION_FLAG, AT(embed.no_space_check),
+	  .help = "do not compare the output's size with the free space" },
+	{ .name = "dry-run", OUTPUT, .kind = CR_OPTION_FLAG, AT(dry_run),
+	  .help = "print the plan on standard output: windows, rows, bytes, memory" },
+	{ .name = "json", OUTPUT, .kind = CR_OPTION_FLAG, AT(json),
+	  .help = "the plan of --dry-run as JSON" },
+
+	{ .name = "threads", .letter = '@', RESOURCES, .kind = CR_OPTION_INT,
+	  AT(embed.session.threads), .argument = "N",
+	  .help = "total CPU threads; 0 = SLURM_CPUS_PER_TASK, OMP_NUM_THREADS or what this "
+		  "process may use",
+	  .standard = "0", .min = 0, .max = 1024 },
+	{ .name = "device", RESOURCES, .kind = CR_OPTION_TEXT, AT(embed.session.device),
+	  .argument = "NAME", .help = "auto or cpu", .standard = "auto" },
+	{ .name = "isa", RESOURCES, .kind = CR_OPTION_WORD, AT(embed.session.isa),
+	  .argument = "NAME", .help = "kernels to use: avx512, avx2 or portable",
+	  .standard = "the best this CPU runs", .choices = isas },
+	{ .name = "conv", RESOURCES, .kind = CR_OPTION_CHOICE, AT(embed.session.convolution),
+	  .argument = "FORM", .help = "long convolution: auto, fft or nearfar",
+	  .standard = "auto", .choices = convolutions },
+	{ .name = "batch-size", RESOURCES, .kind = CR_OPTION_INTEGER, AT(embed.session.batch),
+	  .argument = "N", .help = "windows computed side by side; never changes the bytes",
+	  .standard = "auto", .word = "auto", .word_value = 0, .min = 1, .max = 1000000 },
+	{ .name = "max-mem", RESOURCES, .kind = CR_OPTION_INTEGER,
+	  AT(embed.session.memory_limit), .argument = "BYTES",
+	  .help = "refuse a plan that needs more; k, M, G, Ki, Mi, Gi understood",
+	  .standard = "no limit", .min = 1, .max = INT64_MAX },
+	{ .name = "progress", RESOURCES, .kind = CR_OPTION_INT, AT(progress),
+	  .argument = "SEC", .help = "seconds between progress lines; 0 none", .standard = "60",
+	  .min = 0, .max = 1000000 },
+	{ .name = "verbosity", .letter = 'v', RESOURCES, .kind = CR_OPTION_INT, AT(verbosity),
+	  .argument = "N",
+	  .help = "0 nothing, 1 errors, 2 notices, 3 warnings, 4 details, 5 debugging",
+	  .standard = "3", .min = 0, .max = 5 },
+	{ .name = "quiet", .letter = 'q', RESOURCES, .kind = CR_OPTION_FLAG, AT(quiet),
+	  .help = "errors only, as -v 1" },
+	{ .name = NULL }
+};
+
+static void print_plan(const settings *set, const crocuta_embed_report *report,
+		       const crocuta_model_info *info)
+{
+	cr_print print;
+
+	cr_print_start(&print, set->json);
+	cr_print_text(&print, "model", info->name);
+	cr_print_text(&print, "sha256", info->sha256);
+	cr_print_integer(&print, "contigs", report->contigs);
+	cr_print_integer(&print, "regions", report->regions);
+	cr_print_integer(&print, "bases", report->bases);
+	cr_print_integer(&print, "window", report->window);
+	cr_print_integer(&print, "overlap", report->overlap);
+	cr_print_integer(&print, "windows", report->windows);
+	cr_print_integer(&print, "tokens", report->tokens);
+	cr_print_integer(&print, "bin", report->bin);
+	cr_print_integer(&print, "rows", report->rows);
+	cr_print_integer(&print, "columns", report->columns);
+	cr_print_text(&print, "output_type", report->output_type);
+	cr_print_integer(&print, "output_bytes", report->output_bytes);
+	cr_print_integer(&print, "memory_bytes", report->memory_bytes);
+	cr_print_integer(&print, "weight_bytes", report->plan.weight_bytes);
+	cr_print_integer(&print, "filter_bytes", report->plan.filter_bytes);
+	cr_print_integer(&print, "workspace_bytes", report->plan.workspace_bytes);
+	cr_print_integer(&print, "state_bytes", report->plan.state_bytes);
+	cr_print_integer(&print, "batch", report->plan.batch);
+	cr_print_integer(&print, "threads", report->plan.threads);
+	cr_print_text(&print, "isa", report->plan.isa);
+	cr_print_text(&print, "convolution", report->plan.convolution);
+	if (set->embed.stream)
+		cr_print_integer(&print, "stream_context", report->plan.stream_context);
+	cr_print_finish(&print);
+}
+
+static int read_arguments(const cr_command *command, int argc, char **argv, settings *set)
+{
+	cr_operands operands;
+	int status;
+
+	memset(set, 0, sizeof *set);
+	crocuta_embed_options_init(&set->embed);
+	crocuta_model_options_init(&set->model.open);
+	set->progress = 60;
+	set->verbosity = CR_VERBOSITY_DEFAULT;
+	status = cr_options_parse(command, set, argc, argv, 1, &operands);
+	if (status != CR_PARSE_GO_ON)
+		return status;
+	cr_messages_set_verbosity(set->quiet ? 1 : set->verbosity);
+	if (operands.count && set->fasta) {
+		cr_error("the input is given twice: %.200s and -f %.200s", operands.list[0],
+			 set->fasta);
+		return CROCUTA_EARG;
+	}
+	set->embed.input = operands.count ? operands.list[0] : set->fasta;
+	if (!set->embed.input && isatty(STDIN_FILENO)) {
+		cr_options_usage(command);
+		return CROCUTA_EARG;
+	}
+	if (!set->embed.input)
+		set->embed.input = "-";
+	if (!set->embed.output)
+		set->embed.output = "-";
+	if (set->per_read)
+		set->embed.per_record = 1;
+	if (set->json && !set->dry_run) {
+		cr_error("--json belongs to --dry-run");
+		return CROCUTA_EARG;
+	}
+	set->embed.command = cr_command_line();
+	set->embed.log = cr_messages_log;
+	set->embed.progress = cr_progress_report;
+	return CR_PARSE_GO_ON;
+}
+
+static void finish_notes(const crocuta_embed_report *report)
+{
+	char counts[400];
+
+	snprintf(counts, sizeof counts,
+		 "%s sequences, %s bases, %s windows, %s tokens, %s rows x %s columns, %s",
+		 cr_with_commas(report->records > report->contigs ? report->records
+								   : report->contigs),
+		 cr_with_commas(report->bases), cr_with_commas(report->windows),
+		 cr_with_commas(report->tokens), cr_with_commas(report->rows),
+		 cr_with_commas(report->columns), cr_as_bytes((double)report->output_bytes));
+	if (report->folded)
+		cr_notice("%s IUPAC codes and gaps were read as N",
+			  cr_with_commas(report->folded));
+	cr_progress_finish(counts);
+}
+
+static int run_embed(const cr_command *command, int argc, char **argv)
+{
+	crocuta_embed_report report;
+	crocuta_error error = { 0 };
+	crocuta_model *model = NULL;
+	settings set;
+	int status = read_arguments(command, argc, argv, &set);
+
+	if (status != CR_PARSE_GO_ON)
+		return status;
+	cr_progress_start(set.progress);
+	status = crocuta_embed_check(&set.embed, &error);
+	if (status)
+		return cr_report_error(&error, status);
+	status = cr_model_arguments_open(&set.model, &model);
+	if (status)
+		return status;
+	status = set.dry_run ? crocuta_embed_plan(model, &set.embed, &report, &error)
+			     : crocuta_embed_run(model, &set.embed, &report, &error);
+	if (status == CROCUTA_ESTOPPED && cr_signals_pending())
+		cr_warning("stopped by a signal; nothing new is under the output's name");
+	else if (status)
+		cr_report_error(&error, status);
+	else if (set.dry_run)
+		print_plan(&set, &report, crocuta_model_get_info(model));
+	else
+		finish_notes(&report);
+	crocuta_model_close(model);
+	return status;
+}
+
+const cr_command cr_command_embed = {
+	.name = "embed",
+	.full_name = "embed",
+	.summary = "vectors and log-likelihood tracks over contigs, regions, records and reads",
+	.synopsis = "[options] ref.fa|reads.bam|-",
+	.details = "The input is a FASTA (plain or bgzip; an index is used when there, else made in "
+		   "memory), or,\nalso from a pipe, FASTA, FASTQ, SAM, BAM or CRAM. Contigs are "
+		   "tiled with windows; a base is\nreported from the window that gives it the most "
+		   "left context. Row i of --bin 1 is base i.",
+	.footer = "Examples:\n"
+		  "  crocuta embed -o chr20.npy -r chr20 hg38.fa\n"
+		  "  crocuta embed --track logprob -o chr20.bw -r chr20 --strands both hg38.fa\n"
+		  "  samtools view -u reads.bam | crocuta embed --per-read -O tsv - > reads.tsv",
+	.options = options,
+	.run = run_embed,
+};

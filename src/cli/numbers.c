@@ -1,0 +1,125 @@
+/* numbers.c - strict numbers of the command line: no locale, no rounding, no trailing text. */
+#include "cli/options.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int suffix_factor(const char *suffix, int64_t *factor)
+{
+	static const struct {
+		const char *name;
+		int64_t factor;
+	} known[] = {
+		{ "", 1 },
+		{ "k", 1000 },
+		{ "K", 1000 },
+		{ "M", 1000000 },
+		{ "G", 1000000000 },
+		{ "T", 1000000000000 },
+		{ "Ki", (int64_t)1 << 10 },
+		{ "ki", (int64_t)1 << 10 },
+		{ "Mi", (int64_t)1 << 20 },
+		{ "Gi", (int64_t)1 << 30 },
+		{ "Ti", (int64_t)1 << 40 },
+	};
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		if (!strcmp(suffix, known[i].name)) {
+			*factor = known[i].factor;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+int cr_option_integer(const char *text, int64_t *value)
+{
+	int negative = *text == '-', fraction_digits = 0;
+	int64_t whole = 0, fraction = 0, scale = 1, factor, product;
+
+	text += negative;
+	if (!isdigit((unsigned char)*text))
+		return -1;
+	for (; isdigit((unsigned char)*text); text++)
+		if (__builtin_mul_overflow(whole, 10, &whole) ||
+		    __builtin_add_overflow(whole, *text - '0', &whole))
+			return -1;
+	if (*text == '.') {
+		for (text++; isdigit((unsigned char)*text); text++) {
+			if (++fraction_digits > 12)
+				return -1;
+			fraction = fraction * 10 + (*text - '0');
+			scale *= 10;
+		}
+		if (!fraction_digits)
+			return -1;
+	}
+	if (suffix_factor(text, &factor))
+		return -1;
+	if (__builtin_mul_overflow(fraction, factor, &product) || product % scale)
+		return -1;
+	if (__builtin_mul_overflow(whole, factor, &whole) ||
+	    __builtin_add_overflow(whole, product / scale, &whole))
+		return -1;
+	*value = negative ? -whole : whole;
+	return 0;
+}
+
+int cr_option_real(const char *text, double *value)
+{
+	char *end;
+
+	if (!*text || isspace((unsigned char)*text) || strpbrk(text, "xXnNiI"))
+		return -1;
+	*value = strtod(text, &end);
+	return *end || !isfinite(*value) ? -1 : 0;
+}
+
+/* Edits (insert, delete, change, swap neighbours) that turn a into b; short words only. */
+static int edit_distance(const char *a, const char *b)
+{
+	enum { LIMIT = 40 };
+	int table[LIMIT + 1][LIMIT + 1];
+	int rows = (int)strlen(a), columns = (int)strlen(b);
+
+	if (rows > LIMIT || columns > LIMIT)
+		return LIMIT;
+	for (int i = 0; i <= rows; i++) {
+		for (int j = 0; j <= columns; j++) {
+			int best;
+
+			if (!i || !j) {
+				table[i][j] = i + j;
+				continue;
+			}
+			best = table[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+			if (table[i - 1][j] + 1 < best)
+				best = table[i - 1][j] + 1;
+			if (table[i][j - 1] + 1 < best)
+				best = table[i][j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    table[i - 2][j - 2] + 1 < best)
+				best = table[i - 2][j - 2] + 1;
+			table[i][j] = best;
+		}
+	}
+	return table[rows][columns];
+}
+
+const char *cr_did_you_mean(const char *typed, const char *const *names)
+{
+	int best = 1 + (int)strlen(typed) / 3;
+	const char *found = NULL;
+
+	for (; *names; names++) {
+		int distance = edit_distance(typed, *names);
+
+		if (distance <= best && (!found || distance < best)) {
+			best = distance;
+			found = *names;
+		}
+	}
+	return found;
+}

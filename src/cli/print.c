@@ -1,0 +1,106 @@
+/* print.c - see print.h. */
+#include "cli/print.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Bytes of the UTF-8 character at text, 0 when it is malformed. */
+static int utf8_length(const unsigned char *text)
+{
+	int length = *text < 0x80 ? 1 : *text < 0xc2 ? 0 : *text < 0xe0 ? 2 : *text < 0xf0 ? 3
+		   : *text < 0xf5 ? 4 : 0;
+
+	for (int i = 1; i < length; i++)
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+	return length;
+}
+
+void cr_print_json_string(const char *text)
+{
+	const unsigned char *p = (const unsigned char *)text;
+
+	putchar('"');
+	while (*p) {
+		int length = utf8_length(p);
+
+		if (*p == '"' || *p == '\\')
+			printf("\\%c", *p);
+		else if (*p < 0x20 || *p == 0x7f)
+			printf("\\u%04x", *p);
+		else if (length)
+			fwrite(p, 1, (size_t)length, stdout);
+		else
+			fputs("\\ufffd", stdout);
+		p += length ? length : 1;
+	}
+	putchar('"');
+}
+
+void cr_print_start(cr_print *print, int json)
+{
+	print->json = json;
+	print->entries = 0;
+	if (json)
+		putchar('{');
+}
+
+static void print_key(cr_print *print, const char *key)
+{
+	if (print->json)
+		printf("%s\n  \"%s\": ", print->entries++ ? "," : "", key);
+	else
+		printf("%s\t", key);
+}
+
+static void end_value(const cr_print *print)
+{
+	if (!print->json)
+		putchar('\n');
+}
+
+void cr_print_text(cr_print *print, const char *key, const char *value)
+{
+	print_key(print, key);
+	if (!print->json)
+		fputs(value ? value : "-", stdout);
+	else if (value)
+		cr_print_json_string(value);
+	else
+		fputs("null", stdout);
+	end_value(print);
+}
+
+void cr_print_integer(cr_print *print, const char *key, int64_t value)
+{
+	print_key(print, key);
+	if (value >= 0)
+		printf("%lld", (long long)value);
+	else
+		fputs(print->json ? "null" : "unknown", stdout);
+	end_value(print);
+}
+
+void cr_print_real(cr_print *print, const char *key, double value)
+{
+	print_key(print, key);
+	if (isfinite(value))
+		printf("%.9g", value);
+	else
+		fputs(print->json ? "null" : "unknown", stdout);
+	end_value(print);
+}
+
+void cr_print_yes_no(cr_print *print, const char *key, int value)
+{
+	print_key(print, key);
+	fputs(print->json ? (value ? "true" : "false") : (value ? "yes" : "no"), stdout);
+	end_value(print);
+}
+
+void cr_print_finish(cr_print *print)
+{
+	if (print->json)
+		printf("\n}\n");
+}

@@ -1,0 +1,22 @@
+/* print.h - facts on stdout, as `key<TAB>value` lines or as one JSON object. */
+#ifndef CR_CLI_PRINT_H
+#define CR_CLI_PRINT_H
+
+#include <stdint.h>
+
+typedef struct cr_print {
+	int json;
+	int entries; /* printed so far */
+} cr_print;
+
+void cr_print_start(cr_print *print, int json);
+void cr_print_text(cr_print *print, const char *key, const char *value); /* NULL: null or "-" */
+void cr_print_integer(cr_print *print, const char *key, int64_t value);  /* < 0: unknown */
+void cr_print_real(cr_print *print, const char *key, double value);
+void cr_print_yes_no(cr_print *print, const char *key, int value);
+void cr_print_finish(cr_print *print);
+
+/* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
+void cr_print_json_string(const char *text);
+
+#endif

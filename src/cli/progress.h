@@ -1,0 +1,22 @@
+/* progress.h - how far a run is, and what it cost. */
+#ifndef CR_CLI_PROGRESS_H
+#define CR_CLI_PROGRESS_H
+
+#include <crocuta/embed.h>
+
+/* A line every `seconds` (0: none; on a terminal one live line instead). */
+void cr_progress_start(int seconds);
+
+/* A crocuta_progress_fn: shows, and returns nonzero when a signal asked to stop. */
+int cr_progress_report(void *user, const crocuta_progress *progress);
+
+/* Closing lines: version, command, wall and CPU time, peak memory, then `counts`. */
+void cr_progress_finish(const char *counts);
+
+/* "1,234,567" into one of a few static buffers. */
+const char *cr_with_commas(long long number);
+
+/* "12.3 MB" into one of a few static buffers. */
+const char *cr_as_bytes(double bytes);
+
+#endif
