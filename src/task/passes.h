@@ -1,0 +1,90 @@
+/* passes.h - intervals of bases through a session, and the rows that come out.
+ *
+ * A job is an interval to report on and where its bases come from. Jobs are cut into windows
+ * (seq/windows), the windows of several jobs are gathered until a batch is full, and the vectors or
+ * scalars that the session hands over are pooled into rows (bins.h), which reach the sink job by
+ * job, in order. With `stream`, a job goes through crocuta_session_stream instead. */
+#ifndef CR_TASK_PASSES_H
+#define CR_TASK_PASSES_H
+
+#include <stdint.h>
+
+#include <crocuta/embed.h>
+
+#include "seq/tokens.h"
+#include "task/bins.h"
+#include "task/scalar.h"
+
+/* Copy bases [start, end) of the sequence to out. */
+typedef int cr_fetch_fn(void *user, int64_t start, int64_t end, char *out, crocuta_error *error);
+
+typedef struct cr_job {
+	const char *contig;      /* name; copied */
+	const char *name;        /* of the region, or NULL; copied */
+	char strand;             /* of the region: '+', '-' or '.' */
+	int64_t contig_index;    /* -1: none */
+	int64_t contig_length;
+	int64_t start, end;      /* to report on */
+	int64_t bin;             /* bases a row */
+	cr_fetch_fn *fetch;      /* called before cr_passes_add returns only */
+	void *user;
+} cr_job;
+
+/* Rows of a job: `count` rows of `columns` floats, row i covering start + i * bin and on, cut at
+ * job->end. */
+typedef struct cr_job_rows {
+	const cr_job *job;
+	int64_t start;       /* of the first row */
+	int64_t count, columns;
+	const float *values; /* (count, columns) */
+	const int64_t *n_bases; /* (count) */
+} cr_job_rows;
+typedef int cr_rows_sink(void *user, const cr_job_rows *rows, crocuta_error *error);
+
+/* Poll for a stop; nonzero ends the run with CROCUTA_ESTOPPED. */
+typedef int cr_poll_fn(void *user, int64_t tokens_done, const char *contig);
+
+typedef struct cr_passes_options {
+	int64_t window, overlap;  /* bases */
+	int stream;
+	int strands, pool, layer;
+	int cls, sep;             /* feed these special tokens around a record */
+	int pool_specials;        /* and pool them as well */
+	cr_scalar scalar;         /* kind CR_SCALAR_NONE: vectors */
+	int64_t width;            /* D */
+	cr_token_options tokens;
+	int64_t longest_rows;     /* rows of the longest job, for streams of the reverse strand */
+	int64_t smallest_bin;     /* of all jobs */
+	cr_rows_sink *sink;
+	cr_poll_fn *poll;
+	void *user;               /* of both */
+} cr_passes_options;
+
+typedef struct cr_passes_counts {
+	int64_t windows, tokens, bases;
+	cr_base_counts letters;
+} cr_passes_counts;
+
+typedef struct cr_passes cr_passes;
+
+/* Bytes of the buffers besides the session's own. */
+int64_t cr_passes_bytes(const cr_passes_options *options, const crocuta_plan *plan);
+
+/* Windows and tokens of one job. */
+void cr_passes_count(const cr_passes_options *options, const crocuta_plan *plan, const cr_job *job,
+		     int64_t *windows, int64_t *tokens);
+
+/* The session is borrowed. On failure *passes is NULL. */
+CROCUTA_CHECKED int cr_passes_new(const cr_passes_options *options, crocuta_session *session,
+				  cr_passes **passes, crocuta_error *error);
+void cr_passes_free(cr_passes *passes);
+
+/* One more job; runs full batches. */
+CROCUTA_CHECKED int cr_passes_add(cr_passes *passes, const cr_job *job, crocuta_error *error);
+
+/* Run what waits. */
+CROCUTA_CHECKED int cr_passes_finish(cr_passes *passes, crocuta_error *error);
+
+cr_passes_counts cr_passes_get_counts(const cr_passes *passes);
+
+#endif

@@ -1,0 +1,157 @@
+/* provenance.c - what made an output, for meta.json and the `##` lines.
+ *
+ * Nothing in it depends on threads, batch or the machine's paths except `command`, which is left
+ * out with version and date under no_version, so that such outputs can be compared byte by byte. */
+#define _GNU_SOURCE
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <crocuta/crocuta.h>
+
+#include "task/embed_internal.h"
+
+/* ISO 8601, UTC, of SOURCE_DATE_EPOCH or now. */
+static void format_date(char out[32])
+{
+	const char *epoch = getenv("SOURCE_DATE_EPOCH");
+	char *end = NULL;
+	long long seconds = epoch && *epoch ? strtoll(epoch, &end, 10) : 0;
+	time_t when = end && !*end ? (time_t)seconds : time(NULL);
+	struct tm parts;
+
+	*out = '\0';
+	if (gmtime_r(&when, &parts))
+		strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
+}
+
+/* MD5 of "name<TAB>length<LF>" of all contigs in order, 32 hex digits; empty on failure. */
+static void contigs_md5(const cr_contigs *contigs, char out[33])
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	unsigned bytes = 0;
+	char number[32];
+	int good = context && EVP_DigestInit_ex(context, EVP_md5(), NULL);
+
+	*out = '\0';
+	for (int64_t i = 0; good && i < cr_contigs_count(contigs); i++) {
+		const char *name = cr_contigs_name(contigs, i);
+		int length = snprintf(number, sizeof number, "\t%lld\n",
+				      (long long)cr_contigs_length(contigs, i));
+
+		good = EVP_DigestUpdate(context, name, strlen(name)) &&
+		       EVP_DigestUpdate(context, number, (size_t)length);
+	}
+	if (good && EVP_DigestFinal_ex(context, digest, &bytes))
+		for (unsigned i = 0; i < bytes && i < 16; i++)
+			snprintf(out + 2 * i, 3, "%02x", digest[i]);
+	EVP_MD_CTX_free(context);
+}
+
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* A JSON string of bytes that may not be UTF-8: those above ASCII become '?' then. */
+static json_t *text(const char *bytes)
+{
+	json_t *string = json_string(bytes);
+	char *copy;
+
+	if (string)
+		return string;
+	copy = strdup(bytes);
+	if (!copy)
+		return NULL;
+	for (char *p = copy; *p; p++)
+		if ((unsigned char)*p >= 0x80)
+			*p = '?';
+	string = json_string(copy);
+	free(copy);
+	return string;
+}
+
+static json_t *about_model(const crocuta_model_info *info)
+{
+	return json_pack("{s:s, s:o, s:s, s:f, s:s}", "family", info->family, "name",
+			 text(info->name), "sha256", info->sha256, "filter_shift",
+			 info->filter_shift, "filter_shift_source", info->filter_shift_source);
+}
+
+static json_t *about_input(const cr_embed *embed)
+{
+	const crocuta_embed_options *o = &embed->options;
+	json_t *input = json_object();
+	char md5[33];
+
+	json_object_set_new(input, "name",
+			    text(strcmp(o->input, "-") ? base_name(o->input) : "stdin"));
+	if (!embed->reference)
+		return input;
+	contigs_md5(embed->contigs, md5);
+	json_object_set_new(input, "contigs", json_integer(cr_contigs_count(embed->contigs)));
+	json_object_set_new(input, "contigs_md5", json_string(md5));
+	return input;
+}
+
+static void add_rows(json_t *object, const cr_embed *embed)
+{
+	static const char *const strands[] = { "", "forward", "reverse", "both", "concat" };
+	const crocuta_embed_options *o = &embed->options;
+
+	json_object_set_new(object, "layer", json_integer(o->layer));
+	json_object_set_new(object, "bin", json_integer(o->bin));
+	json_object_set_new(object, "pool", json_string(o->pool));
+	if (o->track) {
+		json_object_set_new(object, "track", json_string(o->track));
+		json_object_set_new(object, "classes",
+				    json_string(!o->classes       ? "all"
+						: o->classes == 4 ? "acgt"
+								  : "acgtn"));
+	}
+	json_object_set_new(object, "strands", json_string(strands[o->strands]));
+	json_object_set_new(object, "stream", json_boolean(o->stream));
+	if (!o->stream) {
+		json_object_set_new(object, "window", json_integer(o->window));
+		json_object_set_new(object, "overlap", json_integer(o->overlap));
+	}
+	json_object_set_new(object, "special_tokens", json_string(o->special_tokens));
+	json_object_set_new(object, "softmask_n", json_boolean(o->softmask_n));
+	json_object_set_new(object, "n_as_pad", json_boolean(o->n_as_pad));
+	json_object_set_new(object, "skip_n", json_real(o->skip_n));
+}
+
+json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
+{
+	const crocuta_embed_options *o = &embed->options;
+	json_t *object = json_object();
+	char date[32], version[80];
+
+	if (!object)
+		return NULL;
+	json_object_set_new(object, "format", json_string("embed-1"));
+	if (!o->no_version) {
+		snprintf(version, sizeof version, "%s+htslib-%s", crocuta_version(),
+			 crocuta_htslib_version());
+		format_date(date);
+		json_object_set_new(object, "version", json_string(version));
+		if (o->command)
+			json_object_set_new(object, "command", text(o->command));
+		json_object_set_new(object, "date", json_string(date));
+	}
+	json_object_set_new(object, "model", about_model(embed->info));
+	json_object_set_new(object, "input", about_input(embed));
+	add_rows(object, embed);
+	json_object_set_new(object, "compute", json_string("f32"));
+	json_object_set_new(object, "device", json_string("cpu"));
+	json_object_set_new(object, "isa", json_string(plan->isa ? plan->isa : "reference"));
+	json_object_set_new(object, "convolution",
+			    json_string(plan->convolution ? plan->convolution : "direct"));
+	return object;
+}
