@@ -40,16 +40,16 @@ typedef int crocuta_progress_fn(void *user, const crocuta_progress *progress);
 
 typedef struct crocuta_embed_options {
 	/* input */
-	const char *input;          /* FASTA/FASTQ/SAM/BAM/CRAM path, "-" for standard input */
-	const char *fai, *gzi;      /* NULL: beside the FASTA, else built in memory */
-	const char *regions;        /* -r: comma list, or NULL */
-	const char *regions_file;   /* -R: BED or CHROM POS [END], or NULL */
-	const char *reference;      /* FASTA that decodes a CRAM, or NULL */
-	int per_record;             /* one vector a record; reads (FASTQ, BAM) always are */
-	int clip;                   /* clip regions at the contig's end instead of refusing */
-	int softmask_n;             /* lower case becomes N */
-	int n_as_pad;               /* N becomes the padding token, as in the published pretraining */
-	int allow_truncated;        /* accept BGZF/BAM without its end marker */
+	const char *input;        /* FASTA/FASTQ/SAM/BAM/CRAM path, "-" for standard input */
+	const char *fai, *gzi;    /* NULL: beside the FASTA, else built in memory */
+	const char *regions;      /* -r: comma list, or NULL */
+	const char *regions_file; /* -R: BED or CHROM POS [END], or NULL */
+	const char *reference;    /* FASTA that decodes a CRAM, or NULL */
+	int per_record;           /* one vector a record; reads (FASTQ, BAM) always are */
+	int clip;                 /* clip regions at the contig's end instead of refusing */
+	int softmask_n;           /* lower case becomes N */
+	int n_as_pad;             /* N becomes the padding token, as in the published pretraining */
+	int allow_truncated;      /* accept BGZF/BAM without its end marker */
 	/* model and windows */
 	int layer;                  /* -1: last (after the final norm); 0 .. N otherwise */
 	int64_t window, overlap;    /* 0, -1: the model's usable length, a quarter of the window */
@@ -59,24 +59,24 @@ typedef struct crocuta_embed_options {
 				       pooled too, as published. Per record only */
 	int classes;                /* track: softmax over 0 = all V rows, 4 = ACGT, 5 = ACGTN */
 	/* output */
-	int64_t bin;                /* bases a row; 1 = every base; 0 one row a contig or region; -1:
-				       128 for vectors, 1 for tracks, 0 for records */
-	const char *pool;           /* "mean", "last" or "max" over the bases of a row */
-	const char *track;          /* NULL, "logprob" or "entropy": a scalar track instead of vectors */
-	double skip_n;              /* leave out rows whose share of N is at least this; 0: none */
-	const char *output;         /* path, or "-" */
-	const char *output_type;    /* "npy", "tsv", "bedgraph", "bw"; NULL: from the suffix */
-	int half;                   /* npy in float16 */
-	int no_clobber;             /* refuse an existing output */
+	int64_t bin;        /* bases a row; 1 = every base; 0 one row a contig or region; -1:
+			       128 for vectors, 1 for tracks, 0 for records */
+	const char *pool;   /* "mean", "last" or "max" over the bases of a row */
+	const char *track;  /* NULL, "logprob" or "entropy": a scalar track instead of vectors */
+	double skip_n;      /* leave out rows whose share of N is at least this; 0: none */
+	const char *output; /* path, or "-" */
+	const char *output_type; /* "npy", "tsv", "bedgraph", "bw"; NULL: from the suffix */
+	int half;                /* npy in float16 */
+	int no_clobber;          /* refuse an existing output */
 	int no_space_check;
-	int no_version;             /* leave out version, command and date */
-	const char *command;        /* command line for the provenance, or NULL */
+	int no_version;      /* leave out version, command and date */
+	const char *command; /* command line for the provenance, or NULL */
 	/* resources */
 	crocuta_session_options session; /* max_length and stream are set from the fields above */
 	/* conversation */
 	crocuta_log_fn *log;
 	crocuta_progress_fn *progress;
-	void *user;                 /* for both */
+	void *user; /* for both */
 } crocuta_embed_options;
 
 /* What a run will do or did. */

@@ -19,67 +19,92 @@ typedef struct settings {
 	int quiet, verbosity;
 } settings;
 
-static const char *const dtype_names[] = { "F32", "F16", "BF16" };
-static const cr_choice dtypes[] = {
-	{ "F32", 0 }, { "F16", 1 }, { "BF16", 2 }, { "f32", 0 }, { "f16", 1 }, { "bf16", 2 },
-	{ NULL, 0 }
-};
+static const char *const dtype_names[] = {"F32", "F16", "BF16"};
+static const cr_choice dtypes[] = {{"F32", 0}, {"F16", 1},  {"BF16", 2}, {"f32", 0},
+				   {"f16", 1}, {"bf16", 2}, {NULL, 0}};
 
 #define AT(field) .offset = offsetof(settings, field)
 
 #define JSON_OPTION                                                                                \
-	{ .name = "json", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG, AT(json),              \
-	  .help = "print JSON" }
+	{                                                                                          \
+		.name = "json", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG, AT(json),        \
+		.help = "print JSON"                                                               \
+	}
 #define THREADS_OPTION                                                                             \
-	{ .name = "threads", .letter = '@', .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_INT,    \
-	  AT(threads), .argument = "N", .help = "total CPU threads; 0 = as many as allowed",       \
-	  .standard = "0", .min = 0, .max = 1024 }
+	{                                                                                          \
+		.name = "threads", .letter = '@', .group = CR_GROUP_RESOURCES,                     \
+		.kind = CR_OPTION_INT, AT(threads), .argument = "N",                               \
+		.help = "total CPU threads; 0 = as many as allowed", .standard = "0", .min = 0,    \
+		.max = 1024                                                                        \
+	}
 #define MESSAGE_OPTIONS                                                                            \
-	{ .name = "verbosity", .letter = 'v', .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_INT,  \
-	  AT(verbosity), .argument = "N",                                                          \
-	  .help = "0 nothing, 1 errors, 2 notices, 3 warnings, 4 details, 5 debugging",            \
-	  .standard = "3", .min = 0, .max = 5 },                                                   \
-	{ .name = "quiet", .letter = 'q', .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_FLAG,     \
-	  AT(quiet), .help = "errors only, as -v 1" }
+	{.name = "verbosity",                                                                      \
+	 .letter = 'v',                                                                            \
+	 .group = CR_GROUP_RESOURCES,                                                              \
+	 .kind = CR_OPTION_INT,                                                                    \
+	 AT(verbosity),                                                                            \
+	 .argument = "N",                                                                          \
+	 .help = "0 nothing, 1 errors, 2 notices, 3 warnings, 4 details, 5 debugging",             \
+	 .standard = "3",                                                                          \
+	 .min = 0,                                                                                 \
+	 .max = 5},                                                                                \
+	{                                                                                          \
+		.name = "quiet", .letter = 'q', .group = CR_GROUP_RESOURCES,                       \
+		.kind = CR_OPTION_FLAG, AT(quiet), .help = "errors only, as -v 1"                  \
+	}
 
-static const cr_option list_options[] = { JSON_OPTION, MESSAGE_OPTIONS, { .name = NULL } };
+static const cr_option list_options[] = {JSON_OPTION, MESSAGE_OPTIONS, {.name = NULL}};
 
 static const cr_option show_options[] = {
 	CR_MODEL_NAME_OPTION(settings),
 	CR_MODEL_OPEN_OPTIONS(settings),
-	{ .name = "certificate", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG, AT(certificate),
-	  .help = "also examine the filters: does the near/far convolution hold?" },
+	{.name = "certificate",
+	 .group = CR_GROUP_OUTPUT,
+	 .kind = CR_OPTION_FLAG,
+	 AT(certificate),
+	 .help = "also examine the filters: does the near/far convolution hold?"},
 	JSON_OPTION,
 	THREADS_OPTION,
 	MESSAGE_OPTIONS,
-	{ .name = NULL }
-};
+	{.name = NULL}};
 
-static const cr_option verify_options[] = {
-	CR_MODEL_NAME_OPTION(settings),
-	CR_MODEL_OPEN_OPTIONS(settings),
-	JSON_OPTION,
-	THREADS_OPTION,
-	MESSAGE_OPTIONS,
-	{ .name = NULL }
-};
+static const cr_option verify_options[] = {CR_MODEL_NAME_OPTION(settings),
+					   CR_MODEL_OPEN_OPTIONS(settings),
+					   JSON_OPTION,
+					   THREADS_OPTION,
+					   MESSAGE_OPTIONS,
+					   {.name = NULL}};
 
 static const cr_option convert_options[] = {
 	CR_MODEL_NAME_OPTION(settings),
 	CR_MODEL_OPEN_OPTIONS(settings),
-	{ .name = "output", .letter = 'o', .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_TEXT,
-	  AT(output), .argument = "DIR", .help = "directory to write; must not exist" },
-	{ .name = "dtype", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_CHOICE, AT(dtype),
-	  .argument = "TYPE", .help = "storage of the weights: F32, F16 or BF16",
-	  .standard = "F32", .choices = dtypes },
-	{ .name = "keep-position-tables", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG,
-	  AT(keep_position_tables),
-	  .help = "store z, t and deltas even where they equal the formula" },
-	{ .name = "force", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG, AT(force),
-	  .help = "replace an existing model directory" },
+	{.name = "output",
+	 .letter = 'o',
+	 .group = CR_GROUP_OUTPUT,
+	 .kind = CR_OPTION_TEXT,
+	 AT(output),
+	 .argument = "DIR",
+	 .help = "directory to write; must not exist"},
+	{.name = "dtype",
+	 .group = CR_GROUP_OUTPUT,
+	 .kind = CR_OPTION_CHOICE,
+	 AT(dtype),
+	 .argument = "TYPE",
+	 .help = "storage of the weights: F32, F16 or BF16",
+	 .standard = "F32",
+	 .choices = dtypes},
+	{.name = "keep-position-tables",
+	 .group = CR_GROUP_OUTPUT,
+	 .kind = CR_OPTION_FLAG,
+	 AT(keep_position_tables),
+	 .help = "store z, t and deltas even where they equal the formula"},
+	{.name = "force",
+	 .group = CR_GROUP_OUTPUT,
+	 .kind = CR_OPTION_FLAG,
+	 AT(force),
+	 .help = "replace an existing model directory"},
 	MESSAGE_OPTIONS,
-	{ .name = NULL }
-};
+	{.name = NULL}};
 
 /* Options, then at most `operands` arguments: the model may be one instead of -m. */
 static int read_arguments(const cr_command *command, int argc, char **argv, int max_operands,
@@ -129,7 +154,7 @@ static void list_broken(const listing *list, const char *name, const char *path,
 static int list_one(void *user, const char *name, const char *path)
 {
 	listing *list = user;
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	const crocuta_model_info *info;
 
@@ -151,8 +176,8 @@ static int list_one(void *user, const char *name, const char *path)
 		printf("}");
 	} else {
 		printf("%s\t%s\t%lld\t%lld\t%lld\t%s\n", name, info->family,
-		       (long long)info->layers, (long long)info->width,
-		       (long long)info->max_length, path);
+		       (long long)info->layers, (long long)info->width, (long long)info->max_length,
+		       path);
 	}
 	list->count++;
 	crocuta_model_close(model);
@@ -161,8 +186,8 @@ static int list_one(void *user, const char *name, const char *path)
 
 static int run_list(const cr_command *command, int argc, char **argv)
 {
-	crocuta_error error = { 0 };
-	listing list = { 0, 0 };
+	crocuta_error error = {0};
+	listing list = {0, 0};
 	settings set;
 	int status = read_arguments(command, argc, argv, 0, &set);
 
@@ -243,7 +268,7 @@ static void print_info(cr_print *print, const crocuta_model_info *info)
 
 static int run_show(const cr_command *command, int argc, char **argv)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	cr_print print;
 	settings set;
@@ -266,8 +291,8 @@ static int run_show(const cr_command *command, int argc, char **argv)
 
 static int run_verify(const cr_command *command, int argc, char **argv)
 {
-	crocuta_verify_report report = { 0 };
-	crocuta_error error = { 0 };
+	crocuta_verify_report report = {0};
+	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	const char *name;
 	settings set;
@@ -305,7 +330,7 @@ static int run_verify(const cr_command *command, int argc, char **argv)
 
 static int run_convert(const cr_command *command, int argc, char **argv)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	settings set;
 	int status = read_arguments(command, argc, argv, 1, &set);
@@ -358,8 +383,8 @@ static const cr_command convert_command = {
 	.options = convert_options,
 	.run = run_convert,
 };
-static const cr_command *const children[] = { &list_command, &show_command, &verify_command,
-					      &convert_command, NULL };
+static const cr_command *const children[] = {&list_command, &show_command, &verify_command,
+					     &convert_command, NULL};
 
 const cr_command cr_command_model = {
 	.name = "model",

@@ -7,8 +7,8 @@
 #define TEXT_COLUMN 30
 #define LINE_WIDTH 96
 
-static const char *const group_names[CR_GROUP_COUNT] = { "Input", "Model", "Output",
-							 "Resources and messages" };
+static const char *const group_names[CR_GROUP_COUNT] = {"Input", "Model", "Output",
+							"Resources and messages"};
 
 /* Print words from column `column` on, wrapped and indented by TEXT_COLUMN. */
 static void print_wrapped(const char *text, int column)
@@ -96,7 +96,8 @@ void cr_options_dump(const cr_command *command)
 	if (!command->options)
 		return;
 	for (const cr_option *option = command->options; option->name; option++)
-		printf("%s\t%c\t%s\t%s\t%s\t%s\n", option->name, option->letter ? option->letter : '-',
+		printf("%s\t%c\t%s\t%s\t%s\t%s\n", option->name,
+		       option->letter ? option->letter : '-',
 		       option->argument ? option->argument : "-",
 		       option->standard ? option->standard : "-", group_names[option->group],
 		       option->help);

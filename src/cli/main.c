@@ -17,8 +17,7 @@ static const cr_command *const commands[] = {
 #define COMMAND(name) &cr_command_##name,
 #include "cli/commands.def"
 #undef COMMAND
-	NULL
-};
+	NULL};
 
 static char *command_line;
 
@@ -31,7 +30,7 @@ const char *cr_command_line(void)
  * becomes one that cannot be written: what was meant for it must not vanish with status 0. */
 static void reopen_standard_files(void)
 {
-	static const int modes[3] = { O_RDONLY, O_RDONLY, O_RDWR };
+	static const int modes[3] = {O_RDONLY, O_RDONLY, O_RDWR};
 
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", modes[fd]) != fd)
@@ -182,8 +181,7 @@ static int run(int argc, char **argv)
 	if (!strcmp(argv[1], "options-dump"))
 		return dump_options(argc - 1, argv + 1);
 	command = find(commands, argv[1]);
-	return command ? dispatch(command, argc - 1, argv + 1)
-		       : unknown_command(commands, argv[1]);
+	return command ? dispatch(command, argc - 1, argv + 1) : unknown_command(commands, argv[1]);
 }
 
 /* The last act is to look whether stdout took everything. */

@@ -23,7 +23,7 @@ static struct {
 	int live; /* a live line is on the screen */
 	warning_kind kinds[KINDS];
 	int kind_count;
-} say = { .command = "main", .verbosity = CR_VERBOSITY_DEFAULT };
+} say = {.command = "main", .verbosity = CR_VERBOSITY_DEFAULT};
 
 void cr_messages_start(const char *command)
 {

@@ -8,7 +8,7 @@
 
 int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model **model)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	char path[PATH_MAX];
 	int code;
 

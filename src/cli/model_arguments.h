@@ -13,26 +13,39 @@ typedef struct cr_model_arguments {
 
 /* Rows of an option table for a settings structure with a field `model` of the type above. */
 #define CR_MODEL_NAME_OPTION(settings)                                                             \
-	{ .name = "model", .letter = 'm', .group = CR_GROUP_MODEL, .kind = CR_OPTION_TEXT,         \
-	  .offset = offsetof(settings, model.name), .argument = "DIR|NAME",                        \
-	  .help = "model directory, or a name on the model path or in the local Hugging Face "     \
-		  "cache; never downloaded",                                                       \
-	  .standard = "the shipped model" }
+	{                                                                                          \
+		.name = "model", .letter = 'm', .group = CR_GROUP_MODEL, .kind = CR_OPTION_TEXT,   \
+		.offset = offsetof(settings, model.name), .argument = "DIR|NAME",                  \
+		.help = "model directory, or a name on the model path or in the local Hugging "    \
+			"Face "                                                                    \
+			"cache; never downloaded",                                                 \
+		.standard = "the shipped model"                                                    \
+	}
 
 #define CR_MODEL_OPEN_OPTIONS(settings)                                                            \
-	{ .name = "filter-shift", .group = CR_GROUP_MODEL, .kind = CR_OPTION_REAL,                 \
-	  .offset = offsetof(settings, model.open.filter_shift), .argument = "X",                  \
-	  .help = "constant added to the decay window of the filters",                             \
-	  .standard = "the model's own, else 0.05" },                                              \
-	{ .name = "model-sha256", .group = CR_GROUP_MODEL, .kind = CR_OPTION_TEXT,                 \
-	  .offset = offsetof(settings, model.open.sha256), .argument = "HEX",                      \
-	  .help = "refuse a model.safetensors with another digest" },                              \
-	{ .name = "lenient", .group = CR_GROUP_MODEL, .kind = CR_OPTION_FLAG,                      \
-	  .offset = offsetof(settings, model.open.lenient),                                        \
-	  .help = "accept tensors that no layer uses" },                                           \
-	{ .name = "allow-nan-weights", .group = CR_GROUP_MODEL, .kind = CR_OPTION_FLAG,            \
-	  .offset = offsetof(settings, model.open.allow_nan_weights),                              \
-	  .help = "accept weights that are NaN or infinite" }
+	{.name = "filter-shift",                                                                   \
+	 .group = CR_GROUP_MODEL,                                                                  \
+	 .kind = CR_OPTION_REAL,                                                                   \
+	 .offset = offsetof(settings, model.open.filter_shift),                                    \
+	 .argument = "X",                                                                          \
+	 .help = "constant added to the decay window of the filters",                              \
+	 .standard = "the model's own, else 0.05"},                                                \
+		{.name = "model-sha256",                                                           \
+		 .group = CR_GROUP_MODEL,                                                          \
+		 .kind = CR_OPTION_TEXT,                                                           \
+		 .offset = offsetof(settings, model.open.sha256),                                  \
+		 .argument = "HEX",                                                                \
+		 .help = "refuse a model.safetensors with another digest"},                        \
+		{.name = "lenient",                                                                \
+		 .group = CR_GROUP_MODEL,                                                          \
+		 .kind = CR_OPTION_FLAG,                                                           \
+		 .offset = offsetof(settings, model.open.lenient),                                 \
+		 .help = "accept tensors that no layer uses"},                                     \
+	{                                                                                          \
+		.name = "allow-nan-weights", .group = CR_GROUP_MODEL, .kind = CR_OPTION_FLAG,      \
+		.offset = offsetof(settings, model.open.allow_nan_weights),                        \
+		.help = "accept weights that are NaN or infinite"                                  \
+	}
 
 /* Find and open; says which model when none was named. 0, or the exit status (reported). */
 int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model **model);

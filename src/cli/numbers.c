@@ -12,17 +12,17 @@ static int suffix_factor(const char *suffix, int64_t *factor)
 		const char *name;
 		int64_t factor;
 	} known[] = {
-		{ "", 1 },
-		{ "k", 1000 },
-		{ "K", 1000 },
-		{ "M", 1000000 },
-		{ "G", 1000000000 },
-		{ "T", 1000000000000 },
-		{ "Ki", (int64_t)1 << 10 },
-		{ "ki", (int64_t)1 << 10 },
-		{ "Mi", (int64_t)1 << 20 },
-		{ "Gi", (int64_t)1 << 30 },
-		{ "Ti", (int64_t)1 << 40 },
+		{"", 1},
+		{"k", 1000},
+		{"K", 1000},
+		{"M", 1000000},
+		{"G", 1000000000},
+		{"T", 1000000000000},
+		{"Ki", (int64_t)1 << 10},
+		{"ki", (int64_t)1 << 10},
+		{"Mi", (int64_t)1 << 20},
+		{"Gi", (int64_t)1 << 30},
+		{"Ti", (int64_t)1 << 40},
 	};
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {

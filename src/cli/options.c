@@ -39,7 +39,9 @@ static int bad_choice(const cr_option *option, const char *value)
 
 	for (const cr_choice *c = option->choices; c->name && used < sizeof list; c++)
 		used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
-					 c == option->choices ? "" : c[1].name ? ", " : " or ",
+					 c == option->choices ? ""
+					 : c[1].name          ? ", "
+							      : " or ",
 					 c->name);
 	cr_error("%s \"%.80s\": give %s", spell(option, name, sizeof name), value, list);
 	return CROCUTA_EARG;
@@ -186,8 +188,8 @@ static void make_tables(const cr_option *options, int count, struct option *long
 			*shorts++ = ':';
 	}
 	*shorts = '\0';
-	longs[count] = (struct option){ "help", no_argument, NULL, HELP_VALUE };
-	longs[count + 1] = (struct option){ NULL, 0, NULL, 0 };
+	longs[count] = (struct option){"help", no_argument, NULL, HELP_VALUE};
+	longs[count + 1] = (struct option){NULL, 0, NULL, 0};
 }
 
 static const cr_option *find_option(const cr_option *options, int value)
@@ -205,7 +207,7 @@ int cr_options_parse(const cr_command *command, void *settings, int argc, char *
 {
 	struct option longs[CR_OPTIONS_MAX + 2];
 	char shorts[3 * CR_OPTIONS_MAX + 3], name[64];
-	unsigned char seen[CR_OPTIONS_MAX] = { 0 };
+	unsigned char seen[CR_OPTIONS_MAX] = {0};
 	int count = table_size(command->options), value, status;
 
 	make_tables(command->options, count, longs, shorts);

@@ -32,18 +32,18 @@ typedef struct cr_choice {
 } cr_choice;
 
 typedef struct cr_option {
-	const char *name;       /* long name; NULL ends the table */
-	char letter;            /* short name or 0 */
+	const char *name; /* long name; NULL ends the table */
+	char letter;      /* short name or 0 */
 	enum cr_option_group group;
 	enum cr_option_kind kind;
 	size_t offset;
-	const char *argument;   /* how help calls the value, "FILE"; NULL for a flag */
-	const char *help;       /* one sentence without a full stop */
-	const char *standard;   /* the default as shown in help, or NULL */
+	const char *argument; /* how help calls the value, "FILE"; NULL for a flag */
+	const char *help;     /* one sentence without a full stop */
+	const char *standard; /* the default as shown in help, or NULL */
 	const cr_choice *choices;
-	const char *word;       /* a word accepted in place of a number, such as "auto", or NULL */
+	const char *word; /* a word accepted in place of a number, such as "auto", or NULL */
 	int64_t word_value;
-	int64_t min, max;       /* of numbers; both 0: no limits but those of the type */
+	int64_t min, max; /* of numbers; both 0: no limits but those of the type */
 } cr_option;
 
 typedef struct cr_command cr_command;

@@ -8,8 +8,12 @@
 /* Bytes of the UTF-8 character at text, 0 when it is malformed. */
 static int utf8_length(const unsigned char *text)
 {
-	int length = *text < 0x80 ? 1 : *text < 0xc2 ? 0 : *text < 0xe0 ? 2 : *text < 0xf0 ? 3
-		   : *text < 0xf5 ? 4 : 0;
+	int length = *text < 0x80   ? 1
+		     : *text < 0xc2 ? 0
+		     : *text < 0xe0 ? 2
+		     : *text < 0xf0 ? 3
+		     : *text < 0xf5 ? 4
+				    : 0;
 
 	for (int i = 1; i < length; i++)
 		if ((text[i] & 0xc0) != 0x80)

@@ -64,7 +64,7 @@ const char *cr_with_commas(long long number)
 
 const char *cr_as_bytes(double bytes)
 {
-	static const char *const units[] = { "bytes", "kB", "MB", "GB", "TB", "PB" };
+	static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB", "PB"};
 	size_t capacity, unit = 0;
 	char *text = next_buffer(&capacity);
 
@@ -125,7 +125,7 @@ int cr_progress_report(void *user, const crocuta_progress *progress)
 
 void cr_progress_finish(const char *counts)
 {
-	struct rusage usage = { 0 };
+	struct rusage usage = {0};
 
 	cr_messages_live(NULL);
 	cr_messages_finish();
@@ -136,5 +136,6 @@ void cr_progress_finish(const char *counts)
 		cr_notice("%s", counts);
 	cr_notice("wall %.3f s, CPU %.3f s, peak memory %s",
 		  read_clock(CLOCK_MONOTONIC) - clockwork.started,
-		  read_clock(CLOCK_PROCESS_CPUTIME_ID), cr_as_bytes(1024.0 * (double)usage.ru_maxrss));
+		  read_clock(CLOCK_PROCESS_CPUTIME_ID),
+		  cr_as_bytes(1024.0 * (double)usage.ru_maxrss));
 }

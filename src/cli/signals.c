@@ -37,7 +37,7 @@ static void on_signal(int number)
 
 void cr_signals_install(void)
 {
-	static const int stops[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGALRM };
+	static const int stops[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGALRM};
 	struct sigaction action, inherited;
 
 	memset(&action, 0, sizeof action);

@@ -18,16 +18,16 @@ typedef struct open_row {
 
 struct cr_bins {
 	cr_bins_options options;
-	int used[2];            /* strands: forward, reverse */
-	int primary;            /* the strand whose N are counted */
+	int used[2]; /* strands: forward, reverse */
+	int primary; /* the strand whose N are counted */
 	int64_t start, end, bin, extra, rows;
 	int64_t front;          /* next row to hand over */
 	float *ring[2];         /* (capacity, width) */
 	unsigned char *done[2]; /* (capacity) */
 	int64_t *n_bases;       /* (capacity) */
 	open_row open[2][CR_BINS_OPEN];
-	double *pools;          /* (2, CR_BINS_OPEN, width) */
-	float *chunk;           /* rows on their way out */
+	double *pools; /* (2, CR_BINS_OPEN, width) */
+	float *chunk;  /* rows on their way out */
 	int64_t *chunk_n;
 	int64_t chunk_rows;
 };
@@ -51,10 +51,10 @@ static int64_t chunk_rows_of(const cr_bins_options *options)
 
 int64_t cr_bins_bytes(const cr_bins_options *options)
 {
-	int64_t row = options->width * (int64_t)sizeof(float), strands = strands_in(options->strands);
+	int64_t row = options->width * (int64_t)sizeof(float),
+		strands = strands_in(options->strands);
 
-	return options->capacity * (strands * (row + 1) + 8) +
-	       16 * CR_BINS_OPEN * options->width +
+	return options->capacity * (strands * (row + 1) + 8) + 16 * CR_BINS_OPEN * options->width +
 	       chunk_rows_of(options) * (cr_bins_columns(options) * 4 + 8);
 }
 

@@ -41,8 +41,8 @@ void cr_bins_free(cr_bins *bins);
 /* Floats of a row that goes out: width, or twice that. */
 int64_t cr_bins_columns(const cr_bins_options *options);
 
-/* Begin the interval [start, end), `bin` bases a row. extra: vectors beyond the bases that belong to
- * the only row (special tokens), a strand. The interval before must have been flushed whole. */
+/* Begin the interval [start, end), `bin` bases a row. extra: vectors beyond the bases that belong
+ * to the only row (special tokens), a strand. The interval before must have been flushed whole. */
 void cr_bins_start(cr_bins *bins, int64_t start, int64_t end, int64_t bin, int64_t extra);
 
 typedef struct cr_bins_vector {

@@ -26,7 +26,7 @@ void cr_embed_log(const cr_embed *embed, int level, const char *format, ...)
 static int poll_caller(void *user, int64_t tokens_done, const char *contig)
 {
 	cr_embed *embed = user;
-	crocuta_progress progress = { .contig = contig, .bases_done = embed->bases_out };
+	crocuta_progress progress = {.contig = contig, .bases_done = embed->bases_out};
 	double now;
 
 	if (!embed->options.progress)
@@ -37,9 +37,9 @@ static int poll_caller(void *user, int64_t tokens_done, const char *contig)
 	embed->polled = now;
 	if (embed->tokens_total > 0) {
 		progress.bases_total = embed->report->bases;
-		progress.bases_done = (int64_t)((double)progress.bases_total *
-						((double)tokens_done /
-						 (double)embed->tokens_total));
+		progress.bases_done =
+			(int64_t)((double)progress.bases_total *
+				  ((double)tokens_done / (double)embed->tokens_total));
 	}
 	return embed->options.progress(embed->options.user, &progress);
 }
@@ -179,13 +179,13 @@ static void announce(const cr_embed *embed)
 			 (long long)r->bases, (long long)r->windows,
 			 embed->options.stream ? "streams" : "windows", (long long)r->tokens);
 	cr_embed_log(embed, CROCUTA_LOG_NOTICE, "%s%s", rows, windows);
-	cr_embed_log(embed, CROCUTA_LOG_NOTICE,
-		     "%s of %lld bases, %s convolution, %s kernels, %d threads, %lld bytes of memory",
-		     embed->options.stream ? "stream with a context" : "windows",
-		     (long long)(embed->options.stream ? plan->stream_context : r->window),
-		     plan->convolution ? plan->convolution : "direct",
-		     plan->isa ? plan->isa : "reference", plan->threads,
-		     (long long)r->memory_bytes);
+	cr_embed_log(
+		embed, CROCUTA_LOG_NOTICE,
+		"%s of %lld bases, %s convolution, %s kernels, %d threads, %lld bytes of memory",
+		embed->options.stream ? "stream with a context" : "windows",
+		(long long)(embed->options.stream ? plan->stream_context : r->window),
+		plan->convolution ? plan->convolution : "direct",
+		plan->isa ? plan->isa : "reference", plan->threads, (long long)r->memory_bytes);
 }
 
 static int start_writer(cr_embed *embed)
@@ -200,8 +200,8 @@ static int start_writer(cr_embed *embed)
 		.bytes = certain && embed->kind->exact ? report->output_bytes : 0,
 		.half = embed->options.half,
 		.contigs = embed->contigs,
-		.output = { .no_space_check = embed->options.no_space_check,
-			    .no_clobber = embed->options.no_clobber },
+		.output = {.no_space_check = embed->options.no_space_check,
+			   .no_clobber = embed->options.no_clobber},
 	};
 
 	cr_embed_list_inputs(&inputs, &embed->options, embed->info);
@@ -254,7 +254,7 @@ int crocuta_embed_run(const crocuta_model *model, const crocuta_embed_options *o
 		      crocuta_embed_report *report, crocuta_error *error)
 {
 	cr_embed embed;
-	crocuta_error own = { 0 };
+	crocuta_error own = {0};
 	int code = open_embed(&embed, model, options, report, error ? error : &own);
 
 	if (!code)

@@ -8,7 +8,7 @@ int cr_embed_contigs(cr_embed *embed)
 
 	for (int64_t i = 0; i < embed->regions->count && !code; i++) {
 		cr_region *region = &embed->regions->items[i];
-		void *place[2] = { embed->reference, region };
+		void *place[2] = {embed->reference, region};
 		cr_job job;
 
 		cr_embed_region_job(embed, region, &job);

@@ -18,20 +18,20 @@ typedef struct cr_embed {
 	crocuta_embed_report *report;
 	crocuta_error *error;
 	const cr_writer_kind *kind;
-	int by_record;                 /* a row a record */
+	int by_record; /* a row a record */
 	int regions_given;
-	cr_reference *reference;       /* contigs by index, or NULL */
-	cr_records *records;           /* one after another, or NULL */
-	cr_contigs *own_contigs;       /* of records read as contigs */
+	cr_reference *reference; /* contigs by index, or NULL */
+	cr_records *records;     /* one after another, or NULL */
+	cr_contigs *own_contigs; /* of records read as contigs */
 	const cr_contigs *contigs;
-	cr_regions *regions;           /* with a reference */
+	cr_regions *regions; /* with a reference */
 	cr_passes_options passes_options;
 	crocuta_session_options session_options;
 	crocuta_session *session;
 	cr_passes *passes;
 	json_t *provenance;
 	void *writer;
-	int64_t tokens_total;          /* -1: unknown */
+	int64_t tokens_total; /* -1: unknown */
 	int64_t bases_out, rows_out;
 	double polled;
 } cr_embed;

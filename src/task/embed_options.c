@@ -63,9 +63,10 @@ static int check_device(const char *device, crocuta_error *error)
 	if (!device || one_of(device, "auto cpu reference"))
 		return CROCUTA_OK;
 	if (!strncmp(device, "cuda", 4))
-		return cr_fail(error, CROCUTA_EDEVICE,
-			       "--device %.40s: this crocuta is built without CUDA; use --device cpu",
-			       device);
+		return cr_fail(
+			error, CROCUTA_EDEVICE,
+			"--device %.40s: this crocuta is built without CUDA; use --device cpu",
+			device);
 	return cr_fail(error, CROCUTA_EARG, "--device \"%.40s\": give auto or cpu", device);
 }
 
@@ -80,7 +81,8 @@ static int check_combinations(const crocuta_embed_options *o, crocuta_error *err
 	else if ((o->regions || o->regions_file) && !strcmp(o->input, "-"))
 		wrong = "regions need a FASTA file that can be read at any place, not a stream";
 	else if ((o->regions || o->regions_file) && o->per_record)
-		wrong = "--per-record and regions exclude each other; --bin 0 gives one row a region";
+		wrong = "--per-record and regions exclude each other; --bin 0 gives one row a "
+			"region";
 	else if (o->per_record && o->bin > 0)
 		wrong = "--per-record gives one row a record; leave --bin out";
 	else if (specials && !o->per_record)
@@ -119,10 +121,11 @@ int cr_embed_choose_writer(const crocuta_embed_options *o, const cr_writer_kind 
 	if (!kind && to_stdout)
 		kind = o->track ? &cr_writer_bedgraph : &cr_writer_tsv;
 	if (!kind)
-		return cr_fail(error, CROCUTA_EARG,
-			       "\"%.200s\" has no suffix of a known format; add .npy, .tsv, .bedgraph "
-			       "or .bw, or say -O",
-			       o->output);
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"\"%.200s\" has no suffix of a known format; add .npy, .tsv, .bedgraph "
+			"or .bw, or say -O",
+			o->output);
 	if (to_stdout && kind->binary)
 		return cr_fail(error, CROCUTA_EARG,
 			       "%s is not written to standard output, because it cannot be "
@@ -150,7 +153,7 @@ int cr_embed_choose_writer(const crocuta_embed_options *o, const cr_writer_kind 
 void cr_embed_list_inputs(cr_embed_inputs *inputs, const crocuta_embed_options *o,
 			  const crocuta_model_info *info)
 {
-	const char *given[] = { o->input, o->fai, o->gzi, o->regions_file, o->reference };
+	const char *given[] = {o->input, o->fai, o->gzi, o->regions_file, o->reference};
 	int count = 0, names = 0;
 
 	for (size_t i = 0; i < sizeof given / sizeof *given; i++)
@@ -176,9 +179,10 @@ void cr_embed_list_inputs(cr_embed_inputs *inputs, const crocuta_embed_options *
 int cr_embed_preflight(const crocuta_embed_options *o, const cr_writer_kind *kind,
 		       const cr_embed_inputs *inputs, int64_t bytes, crocuta_error *error)
 {
-	cr_output_options how = { .inputs = inputs->list, .bytes_needed = bytes,
-				  .no_space_check = o->no_space_check,
-				  .no_clobber = o->no_clobber };
+	cr_output_options how = {.inputs = inputs->list,
+				 .bytes_needed = bytes,
+				 .no_space_check = o->no_space_check,
+				 .no_clobber = o->no_clobber};
 	char path[4096];
 	int code = CROCUTA_OK;
 

@@ -11,8 +11,8 @@
 static int open_reference(cr_embed *embed)
 {
 	const crocuta_embed_options *o = &embed->options;
-	cr_reference_options how = { .fai = o->fai, .gzi = o->gzi,
-				     .allow_truncated = o->allow_truncated };
+	cr_reference_options how = {
+		.fai = o->fai, .gzi = o->gzi, .allow_truncated = o->allow_truncated};
 	int code = cr_reference_open(o->input, &how, &embed->reference, embed->error);
 
 	if (code)
@@ -39,14 +39,13 @@ static int open_reference(cr_embed *embed)
 static int open_records(cr_embed *embed)
 {
 	const crocuta_embed_options *o = &embed->options;
-	cr_records_options how = { .reference = o->reference,
-				   .allow_truncated = o->allow_truncated };
+	cr_records_options how = {.reference = o->reference, .allow_truncated = o->allow_truncated};
 	int code = cr_records_open(o->input, &how, &embed->records, embed->error);
 
 	if (code)
 		return code;
-	embed->by_record = o->per_record ||
-			   cr_records_get_format(embed->records) != CR_RECORDS_FASTA;
+	embed->by_record =
+		o->per_record || cr_records_get_format(embed->records) != CR_RECORDS_FASTA;
 	embed->contigs = embed->own_contigs = cr_contigs_new();
 	return embed->own_contigs ? CROCUTA_OK
 				  : cr_fail(embed->error, CROCUTA_EMEMORY, "no memory");
@@ -133,12 +132,15 @@ void cr_embed_region_job(const cr_embed *embed, const cr_region *region, cr_job 
 {
 	int64_t bin = embed->options.bin;
 
-	*job = (cr_job){ .contig = cr_contigs_name(embed->contigs, region->contig),
-			 .name = region->name, .strand = region->strand,
-			 .contig_index = region->contig,
-			 .contig_length = cr_contigs_length(embed->contigs, region->contig),
-			 .start = region->start, .end = region->end,
-			 .bin = bin ? bin : region->end - region->start, .fetch = fetch_region };
+	*job = (cr_job){.contig = cr_contigs_name(embed->contigs, region->contig),
+			.name = region->name,
+			.strand = region->strand,
+			.contig_index = region->contig,
+			.contig_length = cr_contigs_length(embed->contigs, region->contig),
+			.start = region->start,
+			.end = region->end,
+			.bin = bin ? bin : region->end - region->start,
+			.fetch = fetch_region};
 }
 
 static void count_regions(cr_embed *embed, const crocuta_plan *plan)
@@ -189,8 +191,7 @@ int cr_embed_count(cr_embed *embed, const crocuta_plan *plan)
 		if (code)
 			return code;
 		count_regions(embed, plan);
-		report->output_bytes =
-			embed->kind->bytes(report->rows, report->columns, o->half);
+		report->output_bytes = embed->kind->bytes(report->rows, report->columns, o->half);
 	}
 	report->plan = *plan;
 	report->memory_bytes = plan->total_bytes + cr_passes_bytes(p, plan);

@@ -16,10 +16,15 @@ static int fetch_record(void *user, int64_t start, int64_t end, char *out, crocu
 static int add_record(cr_embed *embed, const cr_record *record)
 {
 	int64_t bin = embed->options.bin;
-	cr_job job = { .contig = record->name, .strand = '.', .contig_index = -1,
-		       .contig_length = record->length, .start = 0, .end = record->length,
-		       .bin = bin ? bin : record->length, .fetch = fetch_record,
-		       .user = (void *)(uintptr_t)record };
+	cr_job job = {.contig = record->name,
+		      .strand = '.',
+		      .contig_index = -1,
+		      .contig_length = record->length,
+		      .start = 0,
+		      .end = record->length,
+		      .bin = bin ? bin : record->length,
+		      .fetch = fetch_record,
+		      .user = (void *)(uintptr_t)record};
 	int code;
 
 	if (embed->by_record) {

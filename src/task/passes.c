@@ -62,21 +62,25 @@ static cr_bins_options bins_options(cr_passes *passes, const cr_passes_options *
 int64_t cr_passes_bytes(const cr_passes_options *options, const crocuta_plan *plan)
 {
 	cr_bins_options bins = bins_options(NULL, options, options->longest_rows);
-	int64_t buffers = options->stream ? cr_stream_buffer_bytes(plan)
-					  : plan->batch * longest_sequence(options) + options->window;
+	int64_t buffers = options->stream
+				  ? cr_stream_buffer_bytes(plan)
+				  : plan->batch * longest_sequence(options) + options->window;
 
 	return cr_bins_bytes(&bins) + buffers +
 	       ITEMS_MAX * (int64_t)(sizeof(cr_item) + sizeof(crocuta_sequence) + sizeof(cr_job));
 }
 
-/* The grid of one strand: the job's interval with left context from its contig. A job of at most one
- * window gets as much of it as fills the window, a longer one `overlap` bases. */
+/* The grid of one strand: the job's interval with left context from its contig. A job of at most
+ * one window gets as much of it as fills the window, a longer one `overlap` bases. */
 static cr_windows grid_of(const cr_passes_options *options, const cr_job *job, int reverse)
 {
 	int64_t length = job->end - job->start;
 	int64_t context = length <= options->window ? options->window - length : options->overlap;
-	cr_windows grid = { .start = job->start, .end = job->end, .window = options->window,
-			    .overlap = options->overlap, .reverse = reverse };
+	cr_windows grid = {.start = job->start,
+			   .end = job->end,
+			   .window = options->window,
+			   .overlap = options->overlap,
+			   .reverse = reverse};
 
 	if (reverse)
 		grid.end = smaller(job->contig_length, job->end + context);
@@ -145,9 +149,9 @@ int cr_passes_new(const cr_passes_options *options, crocuta_session *session, cr
 	}
 	if (!passes || allocate(passes)) {
 		cr_passes_free(passes);
-		return cr_fail(error, CROCUTA_EMEMORY, "no memory for %lld bytes of buffers",
-			       (long long)cr_passes_bytes(options,
-							  crocuta_session_get_plan(session)));
+		return cr_fail(
+			error, CROCUTA_EMEMORY, "no memory for %lld bytes of buffers",
+			(long long)cr_passes_bytes(options, crocuta_session_get_plan(session)));
 	}
 	*out = passes;
 	return CROCUTA_OK;
@@ -191,9 +195,8 @@ int cr_passes_activate(cr_passes *passes, int64_t number)
 				       (long long)options.capacity);
 	}
 	cr_bins_start(passes->bins, job->start, job->end, job->bin,
-		      passes->options.pool_specials
-			      ? passes->options.cls + passes->options.sep
-			      : 0);
+		      passes->options.pool_specials ? passes->options.cls + passes->options.sep
+						    : 0);
 	passes->active_job = number;
 	return 0;
 }
@@ -208,8 +211,10 @@ int cr_passes_rows_out(void *user, int64_t first, int64_t count, const float *va
 		       const int64_t *n_bases)
 {
 	cr_passes *passes = user;
-	cr_job_rows rows = { .job = cr_passes_active(passes), .count = count, .values = values,
-			     .n_bases = n_bases };
+	cr_job_rows rows = {.job = cr_passes_active(passes),
+			    .count = count,
+			    .values = values,
+			    .n_bases = n_bases};
 	cr_bins_options options = bins_options(passes, &passes->options, 1);
 
 	rows.start = rows.job->start + first * rows.job->bin;
@@ -288,8 +293,8 @@ static int run_batch(cr_passes *passes, crocuta_error *error)
 int cr_passes_encode(cr_passes *passes, const cr_job *job, const cr_span *span,
 		     const cr_span *counted, uint8_t *out, crocuta_error *error)
 {
-	int64_t cuts[4] = { span->start, larger(span->start, counted->start),
-			    smaller(span->end, counted->end), span->end };
+	int64_t cuts[4] = {span->start, larger(span->start, counted->start),
+			   smaller(span->end, counted->end), span->end};
 	char *letters = passes->letters;
 	int code = job->fetch(job->user, span->start, span->end, letters, error);
 
@@ -318,7 +323,7 @@ static int add_window(cr_passes *passes, int64_t number, const cr_window *window
 	const cr_job *job = &passes->jobs[number % (ITEMS_MAX + 1)];
 	int64_t bases = window->end - window->start;
 	int64_t length = bases + options->cls + options->sep;
-	cr_span span = { window->start, window->end }, counted = { 0, 0 };
+	cr_span span = {window->start, window->end}, counted = {0, 0};
 	cr_item *item;
 	uint8_t *tokens;
 	int code = CROCUTA_OK;
@@ -333,9 +338,13 @@ static int add_window(cr_passes *passes, int64_t number, const cr_window *window
 	item->job = number;
 	item->last_of_job = last_of_job;
 	item->tokens_before = passes->tokens_used;
-	item->reader = (cr_reader){ .reverse = reverse, .start = window->start,
-				    .end = window->end, .lead = options->cls, .length = length,
-				    .tokens = tokens, .mask = INT64_MAX };
+	item->reader = (cr_reader){.reverse = reverse,
+				   .start = window->start,
+				   .end = window->end,
+				   .lead = options->cls,
+				   .length = length,
+				   .tokens = tokens,
+				   .mask = INT64_MAX};
 	item->reader.report.start = larger(window->report_start, job->start);
 	item->reader.report.end = smaller(window->report_end, job->end);
 	if (reverse == !cr_strand_used(options->strands, 0))
@@ -359,7 +368,7 @@ static int add_windows(cr_passes *passes, int64_t number, crocuta_error *error)
 {
 	const cr_passes_options *options = &passes->options;
 	const cr_job *job = &passes->jobs[number % (ITEMS_MAX + 1)];
-	int64_t count[2] = { 0, 0 }, next[2] = { 0, 0 };
+	int64_t count[2] = {0, 0}, next[2] = {0, 0};
 	cr_windows grid[2];
 
 	for (int reverse = 0; reverse < 2; reverse++) {

@@ -19,14 +19,14 @@
 typedef int cr_fetch_fn(void *user, int64_t start, int64_t end, char *out, crocuta_error *error);
 
 typedef struct cr_job {
-	const char *contig;      /* name; copied */
-	const char *name;        /* of the region, or NULL; copied */
-	char strand;             /* of the region: '+', '-' or '.' */
-	int64_t contig_index;    /* -1: none */
+	const char *contig;   /* name; copied */
+	const char *name;     /* of the region, or NULL; copied */
+	char strand;          /* of the region: '+', '-' or '.' */
+	int64_t contig_index; /* -1: none */
 	int64_t contig_length;
-	int64_t start, end;      /* to report on */
-	int64_t bin;             /* bases a row */
-	cr_fetch_fn *fetch;      /* called before cr_passes_add returns only */
+	int64_t start, end; /* to report on */
+	int64_t bin;        /* bases a row */
+	cr_fetch_fn *fetch; /* called before cr_passes_add returns only */
 	void *user;
 } cr_job;
 
@@ -34,9 +34,9 @@ typedef struct cr_job {
  * job->end. */
 typedef struct cr_job_rows {
 	const cr_job *job;
-	int64_t start;       /* of the first row */
+	int64_t start; /* of the first row */
 	int64_t count, columns;
-	const float *values; /* (count, columns) */
+	const float *values;    /* (count, columns) */
 	const int64_t *n_bases; /* (count) */
 } cr_job_rows;
 typedef int cr_rows_sink(void *user, const cr_job_rows *rows, crocuta_error *error);
@@ -45,19 +45,19 @@ typedef int cr_rows_sink(void *user, const cr_job_rows *rows, crocuta_error *err
 typedef int cr_poll_fn(void *user, int64_t tokens_done, const char *contig);
 
 typedef struct cr_passes_options {
-	int64_t window, overlap;  /* bases */
+	int64_t window, overlap; /* bases */
 	int stream;
 	int strands, pool, layer;
-	int cls, sep;             /* feed these special tokens around a record */
-	int pool_specials;        /* and pool them as well */
-	cr_scalar scalar;         /* kind CR_SCALAR_NONE: vectors */
-	int64_t width;            /* D */
+	int cls, sep;      /* feed these special tokens around a record */
+	int pool_specials; /* and pool them as well */
+	cr_scalar scalar;  /* kind CR_SCALAR_NONE: vectors */
+	int64_t width;     /* D */
 	cr_token_options tokens;
-	int64_t longest_rows;     /* rows of the longest job, for streams of the reverse strand */
-	int64_t smallest_bin;     /* of all jobs */
+	int64_t longest_rows; /* rows of the longest job, for streams of the reverse strand */
+	int64_t smallest_bin; /* of all jobs */
 	cr_rows_sink *sink;
 	cr_poll_fn *poll;
-	void *user;               /* of both */
+	void *user; /* of both */
 } cr_passes_options;
 
 typedef struct cr_passes_counts {

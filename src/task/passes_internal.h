@@ -34,9 +34,9 @@ struct cr_passes {
 	crocuta_session *session;
 	const crocuta_plan *plan;
 	crocuta_request request;
-	crocuta_error *error;       /* of the call in progress */
+	crocuta_error *error; /* of the call in progress */
 	cr_passes_counts counts;
-	cr_job *jobs;               /* ring: those with windows waiting */
+	cr_job *jobs; /* ring: those with windows waiting */
 	int64_t job_count;
 	int64_t active_job, active_item;
 	cr_bins *bins;
@@ -48,7 +48,7 @@ struct cr_passes {
 	int64_t tokens_used, token_capacity;
 	char *letters;
 	/* streams */
-	uint8_t *history;           /* ring of the latest tokens */
+	uint8_t *history; /* ring of the latest tokens */
 	int64_t history_mask, chunk;
 	cr_reader reader;
 };

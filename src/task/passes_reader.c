@@ -35,8 +35,8 @@ void cr_reader_report_from(const cr_passes *passes, cr_reader *reader)
 /* Hand the vector of token t to bins, if its base is to be reported. */
 static int take(cr_passes *passes, const cr_reader *reader, int64_t t, const float *values)
 {
-	cr_bins_vector vector = { .position = base_of(reader, t), .values = values,
-				  .reverse = reader->reverse };
+	cr_bins_vector vector = {
+		.position = base_of(reader, t), .values = values, .reverse = reader->reverse};
 	uint8_t token = token_at(reader, t);
 
 	if (vector.position < reader->start || vector.position >= reader->end) {
@@ -56,11 +56,12 @@ static int take(cr_passes *passes, const cr_reader *reader, int64_t t, const flo
 
 static int not_finite(cr_passes *passes, const cr_reader *reader, int64_t t)
 {
-	return cr_fail(passes->error, CROCUTA_ENUMERIC,
-		       "\"%.100s\" base %lld, %s strand: the model gave NaN or infinity; the weights "
-		       "or this machine are at fault, nothing is written",
-		       cr_passes_active(passes)->contig, (long long)base_of(reader, t) + 1,
-		       reader->reverse ? "reverse" : "forward");
+	return cr_fail(
+		passes->error, CROCUTA_ENUMERIC,
+		"\"%.100s\" base %lld, %s strand: the model gave NaN or infinity; the weights "
+		"or this machine are at fault, nothing is written",
+		cr_passes_active(passes)->contig, (long long)base_of(reader, t) + 1,
+		reader->reverse ? "reverse" : "forward");
 }
 
 int cr_reader_begin(cr_passes *passes, const cr_reader *reader)

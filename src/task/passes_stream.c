@@ -37,7 +37,7 @@ int cr_stream_allocate(cr_passes *passes)
 
 cr_stream_span cr_stream_span_of(const crocuta_plan *plan, const cr_job *job, int reverse)
 {
-	cr_stream_span span = { job->start, job->end };
+	cr_stream_span span = {job->start, job->end};
 	int64_t context = plan->stream_context;
 
 	if (reverse)
@@ -67,8 +67,8 @@ static int load(cr_passes *passes, const cr_job *job, int64_t from, int64_t coun
 		crocuta_error *error)
 {
 	const cr_reader *reader = &passes->reader;
-	cr_span span = { reader->start + from, reader->start + from + count };
-	cr_span counted = { 0, 0 };
+	cr_span span = {reader->start + from, reader->start + from + count};
+	cr_span counted = {0, 0};
 	int code;
 
 	if (reader->reverse) {
@@ -93,9 +93,13 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 	int64_t total = span.end - span.start, loaded = 0, carried = 0;
 	int code;
 
-	passes->reader = (cr_reader){ .reverse = reverse, .start = span.start, .end = span.end,
-				      .report = { job->start, job->end }, .length = total,
-				      .tokens = passes->history, .mask = passes->history_mask };
+	passes->reader = (cr_reader){.reverse = reverse,
+				     .start = span.start,
+				     .end = span.end,
+				     .report = {job->start, job->end},
+				     .length = total,
+				     .tokens = passes->history,
+				     .mask = passes->history_mask};
 	crocuta_session_stream_reset(passes->session);
 	passes->request.rows = rows_of_stream;
 	while (loaded < total) {

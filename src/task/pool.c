@@ -6,7 +6,7 @@
 
 int cr_pool_parse(const char *name)
 {
-	static const char *const names[] = { "mean", "last", "max" };
+	static const char *const names[] = {"mean", "last", "max"};
 
 	for (int i = 0; i < 3; i++)
 		if (!strcmp(name, names[i]))
@@ -56,7 +56,7 @@ void cr_pool_result(const cr_pool *pool, float *out)
 int cr_all_finite(const float *values, int64_t count)
 {
 	enum { LANES = 8 };
-	uint32_t largest[LANES] = { 0 }, bits, worst = 0;
+	uint32_t largest[LANES] = {0}, bits, worst = 0;
 	int64_t i = 0;
 
 	for (; i + LANES <= count; i += LANES) {

@@ -13,9 +13,9 @@ enum cr_pool_kind { CR_POOL_MEAN, CR_POOL_LAST, CR_POOL_MAX };
 int cr_pool_parse(const char *name);
 
 typedef struct cr_pool {
-	double *values;  /* (columns), the caller's */
+	double *values; /* (columns), the caller's */
 	int64_t columns;
-	int64_t valid;   /* vectors taken */
+	int64_t valid; /* vectors taken */
 	int kind;
 } cr_pool;
 

@@ -102,7 +102,7 @@ static json_t *about_input(const cr_embed *embed)
 
 static void add_rows(json_t *object, const cr_embed *embed)
 {
-	static const char *const strands[] = { "", "forward", "reverse", "both", "concat" };
+	static const char *const strands[] = {"", "forward", "reverse", "both", "concat"};
 	const crocuta_embed_options *o = &embed->options;
 
 	json_object_set_new(object, "layer", json_integer(o->layer));

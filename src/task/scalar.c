@@ -35,7 +35,8 @@ float cr_scalar_value(const cr_scalar *scalar, const float *logits, uint8_t toke
 	if (scalar->kind == CR_SCALAR_LOGPROB && !known)
 		return NAN;
 	for (int i = 0; i < scalar->count; i++) {
-		double shifted = (double)logits[scalar->classes[i]] - largest, weight = exp(shifted);
+		double shifted = (double)logits[scalar->classes[i]] - largest,
+		       weight = exp(shifted);
 
 		sum += weight;
 		weighted += weight * shifted;

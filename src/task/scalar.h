@@ -9,9 +9,9 @@ enum cr_scalar_kind { CR_SCALAR_NONE, CR_SCALAR_LOGPROB, CR_SCALAR_ENTROPY };
 #define CR_SCALAR_CLASSES_MAX 256
 
 typedef struct cr_scalar {
-	int kind;       /* enum cr_scalar_kind */
-	int64_t rows;   /* V, logits of a row */
-	int count;      /* classes the softmax runs over */
+	int kind;                               /* enum cr_scalar_kind */
+	int64_t rows;                           /* V, logits of a row */
+	int count;                              /* classes the softmax runs over */
 	uint8_t classes[CR_SCALAR_CLASSES_MAX]; /* their token ids */
 } cr_scalar;
 

@@ -9,8 +9,7 @@ static const cr_writer_kind *const kinds[] = {
 #define WRITER(name) &cr_writer_##name,
 #include "task/writers.def"
 #undef WRITER
-	NULL
-};
+	NULL};
 
 const cr_writer_kind *cr_writer_find(const char *name)
 {

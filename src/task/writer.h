@@ -14,24 +14,24 @@
 
 /* What a writer is told at the start. Everything is borrowed and outlives it. */
 typedef struct cr_writer_options {
-	const char *path;           /* "-": standard output */
-	int64_t rows, columns;      /* rows -1: unknown */
-	int64_t bytes;              /* expected, for the free-space check; 0: unknown */
+	const char *path;      /* "-": standard output */
+	int64_t rows, columns; /* rows -1: unknown */
+	int64_t bytes;         /* expected, for the free-space check; 0: unknown */
 	int half;
-	const cr_contigs *contigs;  /* may grow while records are read */
-	const json_t *provenance;   /* flat object, in the order to print */
-	cr_output_options output;   /* inputs, no_space_check, no_clobber */
+	const cr_contigs *contigs; /* may grow while records are read */
+	const json_t *provenance;  /* flat object, in the order to print */
+	cr_output_options output;  /* inputs, no_space_check, no_clobber */
 } cr_writer_options;
 
 typedef struct cr_writer_kind {
 	const char *name;
-	const char *suffixes;       /* " .a .b " with blanks around each */
-	int vectors, tracks;        /* what it can hold */
-	int binary;                 /* not for standard output */
-	int sorted;                 /* rows must ascend along the contigs */
-	int listed;                 /* wants the contigs before the first row */
-	const char *sidecars[2];    /* ".meta.json" ...; a leading '-' drops the path's suffix first */
-	int exact;                  /* what `bytes` says is no estimate */
+	const char *suffixes;    /* " .a .b " with blanks around each */
+	int vectors, tracks;     /* what it can hold */
+	int binary;              /* not for standard output */
+	int sorted;              /* rows must ascend along the contigs */
+	int listed;              /* wants the contigs before the first row */
+	const char *sidecars[2]; /* ".meta.json" ...; a leading '-' drops the path's suffix first */
+	int exact;               /* what `bytes` says is no estimate */
 	/* Bytes of the file. */
 	int64_t (*bytes)(int64_t rows, int64_t columns, int half);
 	int (*start)(const cr_writer_options *options, void **state, crocuta_error *error);

@@ -47,8 +47,7 @@ static int start(const cr_writer_options *options, void **out, crocuta_error *er
 	how.external = 0;
 	if (!code)
 		code = cr_output_set_add(s->set, path, &how, &s->meta, error);
-	return code ? code
-		    : cr_track_start_bigwig(s->data, options->contigs, &s->track, error);
+	return code ? code : cr_track_start_bigwig(s->data, options->contigs, &s->track, error);
 }
 
 static int rows(void *user, const cr_job_rows *part, crocuta_error *error)
@@ -82,7 +81,7 @@ const cr_writer_kind cr_writer_bw = {
 	.binary = 1,
 	.sorted = 1,
 	.listed = 1,
-	.sidecars = { ".meta.json" },
+	.sidecars = {".meta.json"},
 	.bytes = estimate,
 	.start = start,
 	.rows = rows,

@@ -73,7 +73,7 @@ static int rows(void *user, const cr_job_rows *part, crocuta_error *error)
 {
 	state *s = user;
 	const cr_job *job = part->job;
-	cr_row row = { .contig = job->contig, .name = job->name, .strand = job->strand };
+	cr_row row = {.contig = job->contig, .name = job->name, .strand = job->strand};
 	int code = cr_npy_write(s->npy, part->values, part->count, error);
 
 	for (int64_t i = 0; i < part->count && !code; i++) {
@@ -102,7 +102,7 @@ const cr_writer_kind cr_writer_npy = {
 	.suffixes = " .npy ",
 	.vectors = 1,
 	.binary = 1,
-	.sidecars = { "-.rows.bed.gz", "-.meta.json" },
+	.sidecars = {"-.rows.bed.gz", "-.meta.json"},
 	.exact = 1,
 	.bytes = cr_npy_bytes,
 	.start = start,

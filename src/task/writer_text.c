@@ -69,7 +69,9 @@ static int print_provenance(cr_output *output, const char *prefix, const json_t 
 		else if (json_is_real(value))
 			cr_format_number(json_real_value(value), 9, number);
 		else
-			text = json_is_true(value) ? "true" : json_is_false(value) ? "false" : "null";
+			text = json_is_true(value)    ? "true"
+			       : json_is_false(value) ? "false"
+						      : "null";
 		code = cr_table_provenance(output, name, text, error);
 		if (code)
 			return code;
@@ -95,14 +97,15 @@ static int start_bedgraph(const cr_writer_options *options, void **out, crocuta_
 	if (!code)
 		code = print_provenance(s->output, "crocuta", options->provenance, error);
 	return code ? code
-		    : cr_track_start_bedgraph(s->output, options->contigs, DIGITS, &s->track, error);
+		    : cr_track_start_bedgraph(s->output, options->contigs, DIGITS, &s->track,
+					      error);
 }
 
 static int rows_tsv(void *user, const cr_job_rows *part, crocuta_error *error)
 {
 	state *s = user;
 	const cr_job *job = part->job;
-	cr_row row = { .contig = job->contig, .name = job->name, .strand = job->strand };
+	cr_row row = {.contig = job->contig, .name = job->name, .strand = job->strand};
 	int code = 0;
 
 	for (int64_t i = 0; i < part->count && !code; i++) {
