@@ -1,6 +1,7 @@
 /* npy.c - see npy.h. */
 #include "io/npy.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -109,8 +110,7 @@ static int write_half(cr_npy *npy, const float *values, int64_t count, crocuta_e
 	for (int64_t i = 0; i < count; i++) {
 		uint16_t half = cr_half_from_float(values[i]);
 
-		if ((half & 0x7fff) == 0x7c00 && values[i] <= 3.5e38f && values[i] >= -3.5e38f &&
-		    values[i] - values[i] == 0)
+		if ((half & 0x7fff) == 0x7c00 && isfinite(values[i]))
 			return cr_fail(error, CROCUTA_ENUMERIC,
 				       "%.200s: row %lld column %lld: %g does not fit float16; write "
 				       "float32",
