@@ -38,7 +38,8 @@ typedef struct crocuta_model_info {
 	double filter_shift;     /* constant added to the filter's decay window */
 	const char *filter_shift_source; /* "config", "default" or "option" */
 	int has_lm_head;         /* own lm_head.weight; else the token table is used */
-	int position_tables_loaded; /* z, t or deltas differ from the formula and are used as stored */
+	int position_tables_loaded; /* 0: z and t by formula; 1: as stored, equal to the formula up to
+				       rounding; 2: as stored, and they (or deltas) depart from it */
 	int causal;              /* 1: a vector knows only the bases to its left */
 } crocuta_model_info;
 

@@ -15,6 +15,7 @@
 typedef struct cr_filter_weights {
 	const float *z;        /* (M, E) position features as stored, or NULL: the formula */
 	const float *t;        /* (M) normalised offsets as stored, or NULL: n / (M - 1) */
+	int departs;           /* stored z or t differ from the formula by more than rounding */
 	const float *deltas;   /* (D) decay rates; never NULL */
 	const float *frequency;/* (F) of all sine activations */
 	const float *in_weight;/* (F, E) */

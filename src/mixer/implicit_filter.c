@@ -97,10 +97,11 @@ void cr_implicit_filter_free(cr_implicit_filter *f)
 	memset(f, 0, sizeof *f);
 }
 
-/* Position features z (count, E) and normalised offsets t (count): stored rows, or the formula
- * t = n/(M-1), then cos(f_b w) and -sin(f_b w) at w = 2 pi n / M, f_b from 1e-4 to B-1. */
+/* Position features z (count, E) and normalised offsets t (count): stored rows at integers below M
+ * (unless `formula`), else t = n/(M-1), then cos(f_b w) and -sin(f_b w) at w = 2 pi n / M, f_b from
+ * 1e-4 to B-1. */
 static void position_features(const cr_implicit_filter *f, const double *offsets, int64_t count,
-			      double *z, double *t)
+			      int formula, double *z, double *t)
 {
 	const int64_t features = f->network->features, bands = (features - 1) / 2;
 	const double length = (double)f->network->max_length;
@@ -108,7 +109,7 @@ static void position_features(const cr_implicit_filter *f, const double *offsets
 	for (int64_t i = 0; i < count; i++, z += features) {
 		const double w = 2 * pi * offsets[i] / length;
 		const int64_t n = (int64_t)offsets[i];
-		const int stored = n < f->network->max_length;
+		const int stored = !formula && offsets[i] == (double)n && offsets[i] < length;
 
 		t[i] = f->weights->t && stored ? (double)f->weights->t[n]
 					       : offsets[i] / (length > 1 ? length - 1 : 1);
@@ -129,10 +130,9 @@ static void position_features(const cr_implicit_filter *f, const double *offsets
 	}
 }
 
-int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, double *values,
-			      crocuta_error *error)
+static int filter_values(const cr_implicit_filter *f, const double *offsets, int64_t count,
+			 int formula, double *values, crocuta_error *error)
 {
-	const cr_implicit_filter *f = user;
 	const cr_kernels *k = f->kernels;
 	const int64_t features = f->network->features, length = f->network->max_length;
 	double *scratch = doubles(count * (features + 1 + 2 * f->order));
@@ -144,7 +144,7 @@ int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, 
 	b = a + count * f->order;
 	z = b + count * f->order;
 	t = z + count * features;
-	position_features(f, offsets, count, z, t);
+	position_features(f, offsets, count, formula, z, t);
 	k->filter_layer(z, features, f->in_weight, f->in_bias, f->frequency, a, f->order, count);
 	for (int64_t i = 0; i < f->network->filter_inner; i++) {
 		double *swap = a;
@@ -160,11 +160,17 @@ int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, 
 		if (offsets[i] == 0)
 			for (int64_t c = 0; c < f->network->width; c++)
 				values[i * f->channels + c] += f->weights->skip[c];
-		if (f->weights->z && offsets[i] >= (double)length)
+		if (f->weights->departs && offsets[i] >= (double)length)
 			memset(values + i * f->channels, 0, (size_t)f->channels * sizeof *values);
 	}
 	cr_free(scratch);
 	return 0;
+}
+
+int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, double *values,
+			      crocuta_error *error)
+{
+	return filter_values(user, offsets, count, 0, values, error);
 }
 
 /* Interpolation weights of `rank` Chebyshev nodes of the first kind at x. */
@@ -187,6 +193,7 @@ static void node_weights(const double *nodes, int rank, double x, double *weight
 		weight[a] /= total;
 }
 
+#define TABLE_NOISE 2e-5 /* of the largest tap: what rounded tables may add */
 #define PROBES 6         /* pairs of positions tried for each block distance */
 #define DISTANCES 96     /* block distances tried, all of them when there are fewer */
 
@@ -194,6 +201,37 @@ static void node_weights(const double *nodes, int rank, double x, double *weight
  * interpolation is worst, and a few inside. */
 static const double probe[PROBES][2] = {{0, 1},       {1, 0},	    {0, 0},
 					{0.31, 0.83}, {0.92, 0.47}, {0.57, 0.04}};
+
+/* Stored tables carry float32 rounding that interpolation smooths away: the near/far form then
+ * computes the filter that the formula means. *noise: how far apart the two are at offsets of the
+ * far field, relative to the largest tap seen. */
+static int table_noise(const cr_implicit_filter *f, int64_t block, double *noise,
+		       crocuta_error *error)
+{
+	enum { SAMPLES = 64 };
+	const int64_t span = f->network->max_length - 2 * block;
+	double *values = doubles(2 * SAMPLES * f->channels), offsets[SAMPLES];
+	double largest = 0, difference = 0;
+	int code = 0;
+
+	*noise = 0;
+	if (!values)
+		return no_memory(error);
+	for (int i = 0; i < SAMPLES; i++)
+		offsets[i] = (double)(span > 0 ? 2 * block + span * i / SAMPLES : i);
+	code = filter_values(f, offsets, SAMPLES, 0, values, error);
+	if (!code)
+		code = filter_values(f, offsets, SAMPLES, 1, values + SAMPLES * f->channels, error);
+	for (int64_t i = 0; !code && i < SAMPLES * f->channels; i++) {
+		double apart = fabs(values[i] - values[SAMPLES * f->channels + i]);
+
+		largest = fabs(values[i]) > largest ? fabs(values[i]) : largest;
+		difference = apart > difference ? apart : difference;
+	}
+	*noise = largest > 0 ? difference / largest : 0;
+	cr_free(values);
+	return code;
+}
 
 /* Errors of one block distance into error_of (channels), running maxima of |h| into largest. */
 static int probe_distance(const cr_implicit_filter *f, int64_t block, int rank,
@@ -209,7 +247,7 @@ static int probe_distance(const cr_implicit_filter *f, int64_t block, int rank,
 			offsets[a * rank + b] = base + nodes[a] - nodes[b];
 	for (int p = 0; p < PROBES; p++)
 		offsets[pairs + p] = base + span * (probe[p][0] - probe[p][1]);
-	code = cr_implicit_filter_values((void *)f, offsets, pairs + PROBES, values, error);
+	code = filter_values(f, offsets, pairs + PROBES, 1, values, error);
 	if (code)
 		return code;
 	for (int p = 0; p < PROBES; p++) {
@@ -243,18 +281,24 @@ int cr_implicit_filter_certify(const cr_implicit_filter *f, int64_t block, int r
 	const int64_t count = reach - 1 < DISTANCES ? reach - 1 : DISTANCES;
 	double *offsets = doubles(points), *values = doubles(points * f->channels);
 	double *error_of = doubles(f->channels), *largest = doubles(f->channels);
+	double noise = 0;
 	int code = 0;
 
 	*worst = HUGE_VAL;
 	if (!offsets || !values || !error_of || !largest)
 		code = no_memory(error);
-	if (code || f->weights->z || f->weights->t)
+	if (code || f->weights->departs)
 		goto done;
+	if (f->weights->z || f->weights->t) {
+		code = table_noise(f, block, &noise, error);
+		if (code || !(noise <= TABLE_NOISE))
+			goto done;
+	}
 	/* the near field's own taps count towards the channel's scale */
 	for (int64_t start = 0; !code && start < 2 * block; start += block / 4) {
 		double offset = (double)(start ? start : 1);
 
-		code = cr_implicit_filter_values((void *)f, &offset, 1, values, error);
+		code = filter_values(f, &offset, 1, 1, values, error);
 		for (int64_t c = 0; !code && c < f->network->width; c++)
 			if (fabs(values[c]) > largest[c])
 				largest[c] = fabs(values[c]);

@@ -34,15 +34,16 @@ int cr_implicit_filter_init(cr_implicit_filter *filter, const cr_network *networ
 void cr_implicit_filter_free(cr_implicit_filter *filter);
 
 /* h at `count` real offsets >= 0: (count, channels) row-major, zero past D; offset 0 carries the skip
- * weight d. With stored position tables the offsets must be integers, and h is 0 from M on.
+ * weight d. Integers below M read stored position tables where there are some, all else the formula;
+ * for tables that depart from the formula h is 0 from M on.
  * `user` is a cr_implicit_filter; the signature is that of cr_filter_values. */
 int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, double *values,
 			      crocuta_error *error);
 
 /* The certificate: *worst = the largest |h - interpolated h| over sampled offsets of all block
  * distances 2 .. reach, relative to the channel's largest |h|, for blocks of `block` positions and
- * `rank` nodes; over all channels. `nodes` (rank): node positions in 0 .. block - 1. HUGE_VAL for a
- * filter with stored position tables, which has no values between the integers. */
+ * `rank` nodes; over all channels. `nodes` (rank): node positions in 0 .. block - 1. HUGE_VAL where
+ * stored position tables depart from the formula: such a filter has no values between integers. */
 int cr_implicit_filter_certify(const cr_implicit_filter *filter, int64_t block, int rank,
 			       const double *nodes, int64_t reach, double *worst,
 			       crocuta_error *error);

@@ -570,6 +570,40 @@ static int bind_tensors(struct loading *loading, crocuta_error *error)
 	return check_shapes(loading, error);
 }
 
+/* Position tables are used as stored: rebuilt from the formula they would differ by float32 rounding,
+ * which moves hidden values by up to 1e-4. Blocks with the same table share it. */
+static int keep_table(struct loading *loading, const cr_tensor_spec *spec, float *array,
+		      int64_t elements, crocuta_error *error)
+{
+	crocuta_model *model = loading->model;
+	const cr_network *network = &model->network;
+	const int features = spec->role == CR_ROLE_FEATURES;
+	int agrees = 0;
+
+	if (cr_hyenadna_table_agrees(array, spec->role, network->max_length, network->features,
+				     &agrees))
+		return fail_memory(loading, error);
+	for (int64_t i = 0; i < network->layers; i++) {
+		cr_filter_weights *filter = &network->block[i].filter;
+		const float *other = features ? filter->z : filter->t;
+
+		if (spec->target == (features ? &filter->z : &filter->t))
+			filter->departs |= !agrees;
+		if (other && array && !memcmp(other, array, sizeof *array * (size_t)elements)) {
+			*spec->target = other;
+			cr_model_drop_last(model);
+			array = NULL;
+		}
+	}
+	if (array)
+		*spec->target = array;
+	if (!agrees)
+		model->info.position_tables_loaded = 2;
+	else if (!model->info.position_tables_loaded)
+		model->info.position_tables_loaded = 1;
+	return 0;
+}
+
 /* Read one tensor and put it where it belongs, or find that it is not needed. */
 static int load_tensor(struct loading *loading, const struct entry *entry, crocuta_error *error)
 {
@@ -596,19 +630,15 @@ static int load_tensor(struct loading *loading, const struct entry *entry, crocu
 				       "frequencies; one vector shared by all is supported",
 				       loading->file->where, tensor->name);
 	} else if (spec->role == CR_ROLE_FEATURES || spec->role == CR_ROLE_OFFSETS) {
-		code = cr_hyenadna_table_agrees(array, spec->role, network->max_length,
-						network->features, &agrees);
-		if (code)
-			return fail_memory(loading, error);
+		return keep_table(loading, spec, array, tensor->elements, error);
 	}
 	if (agrees) {
 		cr_model_drop_last(model);
 		return 0;
 	}
 	*spec->target = array;
-	if (spec->role == CR_ROLE_FEATURES || spec->role == CR_ROLE_OFFSETS ||
-	    (spec->role == CR_ROLE_DECAY && !cr_hyenadna_deltas_agree(array, network->width)))
-		model->info.position_tables_loaded = 1;
+	if (spec->role == CR_ROLE_DECAY && !cr_hyenadna_deltas_agree(array, network->width))
+		model->info.position_tables_loaded = 2;
 	return 0;
 }
 

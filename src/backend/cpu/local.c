@@ -179,7 +179,7 @@ static void start_range(const cr_packed_network *net, int64_t layer, const uint8
 }
 
 static void run_range(const cr_packed_network *net, int64_t layer, const uint8_t *tokens,
-		      const cr_activations *act, int64_t from, int64_t to,
+		      const cr_activations *act, int64_t from, int64_t to, int with_tail,
 		      const cr_tile_scratch *scratch)
 {
 	for (int64_t row = from; row < to; row += net->tile) {
@@ -191,7 +191,7 @@ static void run_range(const cr_packed_network *net, int64_t layer, const uint8_t
 		else
 			head_rows(net, &net->block[layer - 1], act->gate + row * CR_LINE, residual,
 				  act->stride, n, scratch);
-		if (layer < net->layers)
+		if (with_tail)
 			tail_rows(net, layer, layer ? NULL : tokens + row, residual, act->stride, n,
 				  act, row, scratch);
 	}
@@ -201,7 +201,7 @@ void cr_local_pass(const cr_packed_network *net, int64_t layer, const uint8_t *t
 		   const cr_activations *act, float *history, int64_t head_from,
 		   cr_tile_scratch *scratch, int threads)
 {
-	const int64_t first = layer == net->layers ? head_from : 0;
+	const int64_t first = history ? 0 : head_from;
 	int64_t share = (rows - first + threads - 1) / threads;
 
 	/* whole groups of rows to a thread; at least two, the short filter's reach */
@@ -214,12 +214,12 @@ void cr_local_pass(const cr_packed_network *net, int64_t layer, const uint8_t *t
 		const int64_t to = from + share < rows ? from + share : rows;
 		const cr_tile_scratch *mine = scratch + me;
 
-		if (from < to && layer < net->layers)
+		if (from < to && history)
 			start_range(net, layer, tokens, act, history, from, mine);
 #pragma omp barrier
 		if (from < to) {
-			run_range(net, layer, tokens, act, from, to, mine);
-			if (to == rows && layer < net->layers)
+			run_range(net, layer, tokens, act, from, to, history != NULL, mine);
+			if (to == rows && history)
 				memcpy(history, mine->carry,
 				       (size_t)(net->groups * 6 * CR_LINE) * sizeof *history);
 		}

@@ -83,11 +83,11 @@ int cr_tile_scratch_alloc(const cr_packed_network *network, cr_tile_scratch *scr
 			  crocuta_error *error);
 void cr_tile_scratch_free(cr_tile_scratch *scratch);
 
-/* The pass between block `layer - 1` and block `layer` over all `rows` rows: 0 starts from the
- * tokens, N ends with the last residual. history: u of the two positions before row 0, [groups][3]
- * [2][32], zero at the start of a sequence; replaced by that of the last two rows; not used when
- * layer is N. Rows below head_from of the last pass (layer N) are left undone. On `threads` threads
- * with a scratch each; bytes do not depend on their number. */
+/* The pass between block `layer - 1` and block `layer` over all `rows` rows; layer 0 starts from the
+ * tokens. history: u of the two positions before row 0, [groups][3][2][32], zero at the start of a
+ * sequence; replaced by that of the last two rows. NULL: the pass ends with the residual behind
+ * block `layer - 1`, and rows below head_from are left undone. On `threads` threads with a scratch
+ * each; bytes do not depend on their number. */
 void cr_local_pass(const cr_packed_network *network, int64_t layer, const uint8_t *tokens,
 		   int64_t rows, const cr_activations *act, float *history, int64_t head_from,
 		   cr_tile_scratch *scratch, int threads);

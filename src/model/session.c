@@ -1,0 +1,311 @@
+/* session.c - plan a model for this machine, then run sequences and streams through it.
+ *
+ * Two ways of using threads, with the same bytes: short sequences go side by side, one thread each,
+ * through all blocks; a long one is worked on by all threads together, chunk by chunk where the
+ * convolution carries state, else as a whole.
+ */
+#include <crocuta/session.h>
+
+#include <omp.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "model/network.h"
+#include "model/session_internal.h"
+
+static int check_request(const crocuta_session *s, const crocuta_request *request, int *layer,
+			 crocuta_error *error)
+{
+	const int64_t layers = s->network->layers;
+
+	*layer = request->layer < 0 ? (int)layers : request->layer;
+	if (*layer > layers)
+		return cr_fail(error, CROCUTA_EARG, "layer %d: this model has layers 0 to %lld",
+			       request->layer, (long long)layers);
+	if (request->want_logits && *layer != layers)
+		return cr_fail(error, CROCUTA_EARG, "logits come from the last layer, not from %d",
+			       *layer);
+	if (!request->rows || (!request->want_hidden && !request->want_logits))
+		return cr_fail(error, CROCUTA_EARG, "the request asks for no rows");
+	return 0;
+}
+
+static int check_tokens(const crocuta_session *s, const uint8_t *tokens, int64_t count,
+			crocuta_error *error)
+{
+	for (int64_t i = 0; i < count; i++)
+		if (tokens[i] >= s->network->vocabulary)
+			return cr_fail(error, CROCUTA_EARG,
+				       "token %d at position %lld: the vocabulary has %lld rows",
+				       tokens[i], (long long)i,
+				       (long long)s->network->vocabulary);
+	return 0;
+}
+
+/* Passes 0 .. layer over `rows` rows of one sequence or chunk in the worker's activations. states:
+ * (N) carried state, or NULL for a whole sequence. */
+static int run_blocks(crocuta_session *s, cr_worker *w, const uint8_t *tokens, int64_t rows,
+		      int layer, int64_t head_from, cr_convolution_state *states,
+		      crocuta_error *error)
+{
+	const int64_t history = s->packed.groups * 6 * CR_LINE;
+	double start = cr_wall_seconds(), now;
+
+	for (int64_t i = 0; i <= layer; i++) {
+		const cr_convolution_filter *filter;
+		cr_convolution_state *state = states ? &states[i] : w->state;
+		int code;
+
+		cr_local_pass(&s->packed, i, tokens, rows, &w->act,
+			      i < layer ? w->history + i * history : NULL, head_from, w->tile,
+			      w->threads);
+		now = cr_wall_seconds();
+		w->times.local += now - start;
+		start = now;
+		if (i == layer)
+			break;
+		code = cr_hyena_filter(&s->hyena, i, w->threads, &filter, error);
+		if (code)
+			return code;
+		now = cr_wall_seconds();
+		w->times.prepare += now - start;
+		start = now;
+		if (!states && state)
+			cr_convolution_state_reset(&s->hyena.plan, state);
+		cr_convolution_run(&s->hyena.plan, filter, state, w->act.v, w->act.gate,
+				   w->act.stride, rows, w->far, w->convolution, w->threads);
+		now = cr_wall_seconds();
+		w->times.mixing += now - start;
+		start = now;
+	}
+	return 0;
+}
+
+static void forget_history(const crocuta_session *s, cr_worker *w)
+{
+	memset(w->history, 0,
+	       (size_t)(s->network->layers * s->packed.groups * 6 * CR_LINE) * sizeof *w->history);
+}
+
+/* Hand over rows [from, rows) of a worker's finished chunk, which starts at position `first`. */
+static int hand_over(crocuta_session *s, cr_worker *w, int64_t sequence, int64_t first,
+		     int64_t from, int64_t rows, int layer, const crocuta_request *request,
+		     crocuta_error *error)
+{
+	for (int64_t row = from; row < rows; row += CR_OUTPUT_ROWS) {
+		const int64_t count = rows - row < CR_OUTPUT_ROWS ? rows - row : CR_OUTPUT_ROWS;
+		float *hidden = request->want_hidden ? s->hidden : NULL;
+		float *logits = request->want_logits ? s->logits : NULL;
+		double start = cr_wall_seconds();
+		int code;
+
+		cr_local_output(&s->packed, &w->act, row, count, layer < s->network->layers, hidden,
+				logits, w->tile, w->threads);
+		w->times.head += cr_wall_seconds() - start;
+		code = request->rows(request->user, sequence, first + row, count, hidden, logits);
+		if (code)
+			return cr_fail(error, code, "stopped by the caller");
+	}
+	return 0;
+}
+
+/* One chunk of the stream in progress. */
+static int run_chunk(crocuta_session *s, int64_t sequence, const uint8_t *tokens, int64_t rows,
+		     int64_t report_from, int layer, const crocuta_request *request,
+		     crocuta_error *error)
+{
+	cr_worker *w = &s->together;
+	const int64_t first = s->position;
+	int64_t from = report_from - first;
+	int code;
+
+	from = from < 0 ? 0 : from > rows ? rows : from;
+	code = run_blocks(s, w, tokens, rows, layer, from, s->states, error);
+	if (!code)
+		code = hand_over(s, w, sequence, first, from, rows, layer, request, error);
+	s->position += rows;
+	return code;
+}
+
+static int run_long(crocuta_session *s, int64_t index, const crocuta_sequence *sequence, int layer,
+		    const crocuta_request *request, crocuta_error *error)
+{
+	int code = 0;
+
+	crocuta_session_stream_reset(s);
+	if (!s->chunked) {
+		code = run_blocks(s, &s->together, sequence->tokens, sequence->length, layer,
+				  sequence->report_from, NULL, error);
+		return code ? code
+			    : hand_over(s, &s->together, index, 0, sequence->report_from,
+					sequence->length, layer, request, error);
+	}
+	for (int64_t at = 0; !code && at < sequence->length; at += s->chunk_rows) {
+		const int64_t left = sequence->length - at;
+
+		code = run_chunk(s, index, sequence->tokens + at,
+				 left < s->chunk_rows ? left : s->chunk_rows, sequence->report_from,
+				 layer, request, error);
+	}
+	crocuta_session_stream_reset(s);
+	return code;
+}
+
+/* Up to s->batch short sequences side by side, results into s->hidden and s->logits. */
+static int run_side_by_side(crocuta_session *s, int64_t index, const crocuta_sequence *sequences,
+			    int64_t count, int layer, const crocuta_request *request,
+			    crocuta_error *error)
+{
+	const int64_t width = s->network->width, vocabulary = s->network->vocabulary;
+	const int raw = layer < s->network->layers;
+	int code = 0;
+
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->plan.threads) if (count > 1)
+	for (int64_t i = 0; i < count; i++) {
+		const crocuta_sequence *q = &sequences[i];
+		cr_worker *w = &s->alone[omp_get_thread_num()];
+		float *hidden = request->want_hidden
+					? s->hidden + i * s->short_rows * width
+					: NULL;
+		float *logits = request->want_logits
+					? s->logits + i * s->short_rows * vocabulary
+					: NULL;
+		crocuta_error local = {0};
+		double start;
+		int result;
+
+		forget_history(s, w);
+		result = run_blocks(s, w, q->tokens, q->length, layer, q->report_from, NULL,
+				    &local);
+		if (result) {
+#pragma omp critical(cr_session_error)
+			if (!code)
+				code = cr_fail(error, result, "%s", local.message);
+			continue;
+		}
+		start = cr_wall_seconds();
+		cr_local_output(&s->packed, &w->act, q->report_from, q->length - q->report_from,
+				raw, hidden, logits, w->tile, 1);
+		w->times.head += cr_wall_seconds() - start;
+	}
+	for (int64_t i = 0; !code && i < count; i++) {
+		const crocuta_sequence *q = &sequences[i];
+
+		if (q->report_from == q->length)
+			continue;
+		code = request->rows(request->user, index + i, q->report_from,
+				     q->length - q->report_from,
+				     request->want_hidden ? s->hidden + i * s->short_rows * width
+							  : NULL,
+				     request->want_logits
+					     ? s->logits + i * s->short_rows * vocabulary
+					     : NULL);
+		if (code)
+			return cr_fail(error, code, "stopped by the caller");
+	}
+	return code;
+}
+
+static int check_sequence(const crocuta_session *s, const crocuta_sequence *q, int64_t index,
+			  crocuta_error *error)
+{
+	if (q->length < 1 || q->length > s->max_length)
+		return cr_fail(error, CROCUTA_EARG,
+			       "sequence %lld has %lld tokens; this session takes 1 to %lld",
+			       (long long)index, (long long)q->length, (long long)s->max_length);
+	if (q->report_from < 0 || q->report_from > q->length)
+		return cr_fail(error, CROCUTA_EARG, "sequence %lld: report_from %lld is outside it",
+			       (long long)index, (long long)q->report_from);
+	return check_tokens(s, q->tokens, q->length, error);
+}
+
+int crocuta_session_run(crocuta_session *s, const crocuta_sequence *sequences, int64_t count,
+			const crocuta_request *request, crocuta_error *error)
+{
+	int layer, code = check_request(s, request, &layer, error);
+
+	for (int64_t i = 0; !code && i < count; i++)
+		code = check_sequence(s, &sequences[i], i, error);
+	if (s->reference)
+		return code ? code : cr_session_run_reference(s, sequences, count, layer, request,
+							      error);
+	for (int64_t i = 0; !code && i < count;) {
+		int64_t together = 0;
+
+		while (i + together < count && together < s->plan.batch &&
+		       sequences[i + together].length <= s->short_rows)
+			together++;
+		if (together) {
+			code = run_side_by_side(s, i, sequences + i, together, layer, request,
+						error);
+			i += together;
+		} else {
+			code = run_long(s, i, &sequences[i], layer, request, error);
+			i++;
+		}
+	}
+	return code;
+}
+
+void crocuta_session_stream_reset(crocuta_session *s)
+{
+	s->position = 0;
+	s->pending_count = 0;
+	if (s->reference)
+		return;
+	forget_history(s, &s->together);
+	for (int64_t i = 0; s->states && i < s->network->layers; i++)
+		cr_convolution_state_reset(&s->hyena.plan, &s->states[i]);
+}
+
+int crocuta_session_stream(crocuta_session *s, const uint8_t *tokens, int64_t count, int last,
+			   const crocuta_request *request, crocuta_error *error)
+{
+	int layer, code = check_request(s, request, &layer, error);
+
+	if (!code && (!s->stream || s->reference))
+		code = cr_fail(error, CROCUTA_EARG, "this session was not planned for streams");
+	if (!code)
+		code = check_tokens(s, tokens, count, error);
+	while (!code && (count > 0 || (last && s->pending_count > 0))) {
+		int64_t take = s->chunk_rows - s->pending_count;
+
+		take = take < count ? take : count;
+		memcpy(s->pending + s->pending_count, tokens, (size_t)take);
+		s->pending_count += take;
+		tokens += take;
+		count -= take;
+		if (s->pending_count < s->chunk_rows && !(last && count == 0))
+			break;
+		code = run_chunk(s, 0, s->pending, s->pending_count, 0, layer, request, error);
+		s->pending_count = 0;
+	}
+	if (code || last)
+		crocuta_session_stream_reset(s);
+	return code;
+}
+
+const crocuta_plan *crocuta_session_get_plan(const crocuta_session *s)
+{
+	return &s->plan;
+}
+
+void crocuta_session_get_times(const crocuta_session *s, crocuta_stage_times *times, int reset)
+{
+	const double threads = s->plan.threads;
+	crocuta_session *writable = (crocuta_session *)s;
+
+	*times = s->together.times;
+	times->prepare += s->prepare_seconds;
+	for (int i = 0; s->alone && i < s->plan.threads; i++) {
+		times->local += s->alone[i].times.local / threads;
+		times->mixing += s->alone[i].times.mixing / threads;
+		times->head += s->alone[i].times.head / threads;
+		if (reset)
+			memset(&writable->alone[i].times, 0, sizeof writable->alone[i].times);
+	}
+	if (reset)
+		memset(&writable->together.times, 0, sizeof writable->together.times);
+}
