@@ -36,6 +36,10 @@ struct writer {
 	struct output output;
 	json_t *header; /* name -> dtype, shape, data_offsets */
 	int64_t offset; /* end of the last tensor in the header */
+	struct {
+		const float *table; /* the one asked about last; blocks often share it */
+		int agrees;
+	} position[2]; /* z, t */
 	crocuta_error *error;
 };
 
@@ -118,13 +122,38 @@ static int stored_dtype(const struct writer *writer, const cr_tensor_spec *spec)
 									   : writer->options->dtype;
 }
 
-static int is_written(const struct writer *writer, const cr_tensor_spec *spec)
+/* Is a stored position table the formula up to rounding, so that it can be left out? */
+static int is_formula(struct writer *writer, const cr_tensor_spec *spec, int *agrees)
 {
-	if (is_position_role(spec->role))
-		return *spec->target || writer->options->keep_position_tables;
-	if (!strcmp(spec->name, "lm_head.weight"))
-		return writer->options->own_lm_head;
-	return 1;
+	int which = spec->role == CR_ROLE_OFFSETS;
+
+	if (writer->position[which].table != *spec->target) {
+		int code = cr_hyenadna_table_agrees(*spec->target, spec->role,
+						    writer->network->max_length,
+						    writer->network->features,
+						    &writer->position[which].agrees);
+
+		if (code)
+			return fail_memory(writer->output.path, writer->error);
+		writer->position[which].table = *spec->target;
+	}
+	*agrees = writer->position[which].agrees;
+	return 0;
+}
+
+static int is_written(struct writer *writer, const cr_tensor_spec *spec, int *written)
+{
+	int code = 0, agrees = 1;
+
+	*written = 1;
+	if (is_position_role(spec->role) && !writer->options->keep_position_tables) {
+		if (*spec->target)
+			code = is_formula(writer, spec, &agrees);
+		*written = !agrees;
+	} else if (!strcmp(spec->name, "lm_head.weight")) {
+		*written = writer->options->own_lm_head;
+	}
+	return code;
 }
 
 static int64_t count_elements(const cr_tensor_spec *spec)
@@ -141,12 +170,13 @@ static int describe_tensor(void *user, const cr_tensor_spec *spec)
 	struct writer *writer = user;
 	int dtype = stored_dtype(writer, spec);
 	int64_t begin = writer->offset;
-	int is_head = spec->role == CR_ROLE_HEAD;
+	int is_head = spec->role == CR_ROLE_HEAD, written;
+	int code = is_written(writer, spec, &written);
 	char name[160];
 	json_t *shape, *entry;
 
-	if (!is_written(writer, spec))
-		return 0;
+	if (code || !written)
+		return code;
 	writer->offset += count_elements(spec) * (int64_t)cr_dtype_size(dtype);
 	snprintf(name, sizeof name, "%s%s", is_head ? "" : "hyena.backbone.", spec->name);
 	shape = json_array();
@@ -242,9 +272,10 @@ static int put_tensor(void *user, const cr_tensor_spec *spec)
 {
 	struct writer *writer = user;
 	int64_t count = count_elements(spec);
+	int written, code = is_written(writer, spec, &written);
 
-	if (!is_written(writer, spec))
-		return 0;
+	if (code || !written)
+		return code;
 	if (!*spec->target)
 		return put_formula(writer, spec);
 	if (stored_dtype(writer, spec) != CR_DTYPE_F32)

@@ -2,8 +2,8 @@
  *
  * The sizes come from the tensors; the config only fills in what no tensor shows (the maximum
  * length when the position tables were left out). Tensors are read once, in the order of the file;
- * each becomes an array of its own, and a position table that is only its formula is freed again
- * at once, so that a million-base model never holds two of them.
+ * each becomes an array of its own, and a position table that an earlier block already has is freed
+ * again at once, so that a million-base model never holds all of its copies.
  */
 #include <math.h>
 #include <stddef.h>

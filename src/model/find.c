@@ -208,19 +208,25 @@ static int find_named(const char *name, int here, char *path, size_t capacity,
 		       "shows what there is", name, searched);
 }
 
-/* The hub's cache directory; NULL when nothing says where it is, or without memory. */
-static char *hub_cache(void)
+/* The hub's cache directory. *known: 0 when nothing in the environment says where it is; NULL
+ * otherwise means no memory. */
+static char *hub_cache(int *known)
 {
-	if (environment("HF_HUB_CACHE"))
-		return cr_strdup(environment("HF_HUB_CACHE"));
-	if (environment("HUGGINGFACE_HUB_CACHE"))
-		return cr_strdup(environment("HUGGINGFACE_HUB_CACHE"));
-	if (environment("HF_HOME"))
-		return format_text("%s/hub", environment("HF_HOME"));
-	if (environment("XDG_CACHE_HOME"))
-		return format_text("%s/huggingface/hub", environment("XDG_CACHE_HOME"));
-	if (environment("HOME"))
-		return format_text("%s/.cache/huggingface/hub", environment("HOME"));
+	static const struct {
+		const char *variable, *below;
+	} places[] = {
+		{ "HF_HUB_CACHE", "" },
+		{ "HUGGINGFACE_HUB_CACHE", "" },
+		{ "HF_HOME", "/hub" },
+		{ "XDG_CACHE_HOME", "/huggingface/hub" },
+		{ "HOME", "/.cache/huggingface/hub" },
+	};
+
+	*known = 1;
+	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+		if (environment(places[i].variable))
+			return format_text("%s%s", environment(places[i].variable), places[i].below);
+	*known = 0;
 	return NULL;
 }
 
@@ -242,16 +248,17 @@ static int read_revision(const char *path, char revision[REVISION_MAX])
 static int find_hub(const char *name, char *path, size_t capacity, crocuta_error *error)
 {
 	size_t organisation = strcspn(name, "/");
-	char *cache = hub_cache(), *ref = NULL, *snapshot = NULL;
-	char revision[REVISION_MAX];
+	char revision[REVISION_MAX], *ref = NULL, *snapshot = NULL;
 	int code = 0, known;
+	char *cache = hub_cache(&known);
 
-	if (!cache)
+	if (!known)
 		return cr_fail(error, CROCUTA_EMODEL,
 			       "%.200s: not a directory, and neither HF_HUB_CACHE, HF_HOME nor HOME says "
 			       "where the Hugging Face cache is", name);
-	ref = format_text("%s/models--%.*s--%s/refs/main", cache, (int)organisation, name,
-			  name + organisation + 1);
+	if (cache)
+		ref = format_text("%s/models--%.*s--%s/refs/main", cache, (int)organisation, name,
+				  name + organisation + 1);
 	known = ref && read_revision(ref, revision);
 	if (known)
 		snapshot = format_text("%s/models--%.*s--%s/snapshots/%s", cache, (int)organisation,

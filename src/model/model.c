@@ -183,36 +183,41 @@ static int choose_family(crocuta_model *model, const cr_config *config, crocuta_
 		       config->where, json_string_value(type), known);
 }
 
-/* ORG/NAME of a hub snapshot (.../models--ORG--NAME/snapshots/REVISION), or NULL. */
-static char *hub_name_of(const char *path)
+/* In .../models--ORG--NAME/snapshots/REVISION, where ORG--NAME starts and its length; else NULL. */
+static const char *find_hub_name(const char *path, size_t *length)
 {
 	const char *start = strstr(path, "/models--"), *end;
-	char *name, *dashes;
 
 	start = start ? start + strlen("/models--") : NULL;
 	end = start ? strstr(start, "/snapshots/") : NULL;
-	name = end ? cr_calloc((size_t)(end - start) + 1, 1) : NULL;
-	if (!name)
-		return NULL;
-	memcpy(name, start, (size_t)(end - start));
-	dashes = strstr(name, "--");
-	if (dashes) {
-		*dashes = '/';
-		memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
-	}
-	return name;
+	*length = end ? (size_t)(end - start) : 0;
+	return end ? start : NULL;
 }
 
 /* The model's name: last component of its path, ORG/NAME in the hub's cache. NULL: no memory. */
 static char *name_of(const char *path)
 {
-	char *real = realpath(path, NULL), *name = hub_name_of(path);
-	const char *start = real ? real : path;
+	char *real = realpath(path, NULL), *name, *dashes;
+	const char *start = real ? real : path, *hub;
+	size_t length;
 
-	if (!name && strrchr(start, '/') && strrchr(start, '/')[1])
-		start = strrchr(start, '/') + 1;
-	if (!name)
-		name = cr_strdup(start);
+	hub = find_hub_name(path, &length);
+	if (hub) {
+		start = hub;
+	} else {
+		if (strrchr(start, '/') && strrchr(start, '/')[1])
+			start = strrchr(start, '/') + 1;
+		length = strlen(start);
+	}
+	name = cr_calloc(length + 1, 1);
+	if (name) {
+		memcpy(name, start, length);
+		dashes = hub ? strstr(name, "--") : NULL;
+		if (dashes) {
+			*dashes = '/';
+			memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
+		}
+	}
 	free(real);
 	return name;
 }

@@ -140,14 +140,16 @@ static void opens_golden(void **state)
 		assert_true(info->filter_shift == golden[i].shift);
 		assert_true(network->filter_shift == golden[i].shift);
 		assert_int_equal(info->has_lm_head, 1);
-		assert_int_equal(info->position_tables_loaded, 0);
+		assert_int_equal(info->position_tables_loaded, 1);
 		assert_int_equal(info->causal, 1);
 		assert_int_equal(cr_model_notes(model)->count, 0);
 		for (int64_t j = 0; j < network->layers; j++) {
 			const cr_filter_weights *filter = &network->block[j].filter;
 
-			assert_null(filter->z);
-			assert_null(filter->t);
+			assert_non_null(filter->z);
+			assert_ptr_equal(filter->z, network->block[0].filter.z); /* shared */
+			assert_ptr_equal(filter->t, network->block[0].filter.t);
+			assert_false(filter->departs);
 			assert_true(fabs(filter->deltas[0] + 3.0701134573) < 1e-6);
 			assert_true(fabs(filter->deltas[golden[i].width - 1] + 15.3505672866) < 1e-5);
 		}
@@ -331,13 +333,15 @@ static void optional_tensors(void **state)
 	network = cr_model_network(model);
 	assert_int_equal(crocuta_model_get_info(model)->classes, 3);
 	assert_true(network->score[0] == 2 && network->score[1] == 0);
-	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 1);
+	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 2);
 	crocuta_model_close(model);
 }
 
+/* Tables are used as stored; info says whether they are more than the rounded formula. */
 static void altered_tables(void **state)
 {
 	struct fixture_tensor *table = fixture_find(made, "1.mixer.filter_fn.pos_emb.z");
+	const cr_network *network;
 	crocuta_model *model;
 	float value;
 
@@ -346,16 +350,22 @@ static void altered_tables(void **state)
 	value += 9e-7f; /* within float32 noise of a large table */
 	memcpy(table->data + 4 * 77, &value, 4);
 	model = open_good(NULL);
-	assert_null(cr_model_network(model)->block[1].filter.z);
+	network = cr_model_network(model);
+	assert_data(table, network->block[1].filter.z);
+	assert_ptr_not_equal(network->block[1].filter.z, network->block[0].filter.z);
+	assert_ptr_equal(network->block[1].filter.t, network->block[0].filter.t);
+	assert_false(network->block[1].filter.departs);
+	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 1);
 	crocuta_model_close(model);
 
 	value += 9e-7f;
 	memcpy(table->data + 4 * 77, &value, 4);
 	model = open_good(NULL);
-	assert_data(table, cr_model_network(model)->block[1].filter.z);
-	assert_null(cr_model_network(model)->block[0].filter.z);
-	assert_null(cr_model_network(model)->block[1].filter.t);
-	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 1);
+	network = cr_model_network(model);
+	assert_data(table, network->block[1].filter.z);
+	assert_true(network->block[1].filter.departs);
+	assert_false(network->block[0].filter.departs);
+	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 2);
 	crocuta_model_close(model);
 }
 
@@ -501,7 +511,7 @@ static void reads_16_bits(void **state)
 	model = open_good(NULL);
 	assert_string_equal(crocuta_model_get_info(model)->dtype, "mixed");
 	assert_true(fabsf(cr_model_network(model)->block[1].in_weight[5] - exact) < 2e-4f);
-	assert_null(cr_model_network(model)->block[1].filter.z);
+	assert_false(cr_model_network(model)->block[1].filter.departs);
 	crocuta_model_close(model);
 }
 
@@ -516,9 +526,9 @@ static void reads_bfloat(void **state)
 	model = open_good(NULL);
 	assert_string_equal(crocuta_model_get_info(model)->dtype, "BF16");
 	assert_true(fabsf(cr_model_network(model)->block[1].in_weight[5] - exact) < 2e-3f);
-	/* Rounded tables are not the formula any more: used as stored. */
-	assert_non_null(cr_model_network(model)->block[1].filter.z);
-	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 1);
+	/* Tables rounded to 8 bits are not the formula any more. */
+	assert_true(cr_model_network(model)->block[1].filter.departs);
+	assert_int_equal(crocuta_model_get_info(model)->position_tables_loaded, 2);
 	crocuta_model_close(model);
 }
 
