@@ -1,5 +1,7 @@
 /* writer_bigwig.c - NAME.bw, and NAME.bw.meta.json because a bigWig has no room for provenance. */
+#define _GNU_SOURCE
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -61,11 +63,14 @@ static int finish(void *user, int64_t *bytes, crocuta_error *error)
 {
 	state *s = user;
 	int code = cr_track_finish(s->track, error);
+	struct stat status;
 
-	*bytes = cr_output_bytes(s->data);
 	if (!code)
 		code = cr_meta_write(s->meta, s->provenance, error);
-	return code ? code : cr_output_set_commit(s->set, error);
+	if (!code)
+		code = cr_output_set_commit(s->set, error);
+	*bytes = code || stat(cr_output_path(s->data), &status) ? -1 : status.st_size;
+	return code;
 }
 
 static int64_t estimate(int64_t rows_total, int64_t columns, int half)
