@@ -105,13 +105,15 @@ static int not_a_base(const cr_reference *reference, int64_t contig, int64_t pos
 		      crocuta_error *error)
 {
 	unsigned char byte = (unsigned char)found;
+	char shown[8] = "";
 
+	if (byte > 32 && byte < 127)
+		snprintf(shown, sizeof shown, " ('%c')", byte);
 	return cr_fail(error, CROCUTA_EINPUT,
-		       "%.200s: contig \"%.80s\" base %lld: byte 0x%02x%s%c%s is not a nucleotide code",
+		       "%.200s: contig \"%.80s\" base %lld: byte 0x%02x%s is not a nucleotide code",
 		       cr_reference_path(reference),
-		       cr_contigs_name(reference->index.contigs, contig), (long long)position + 1, byte,
-		       byte > 32 && byte < 127 ? " ('" : "", byte > 32 && byte < 127 ? byte : ' ',
-		       byte > 32 && byte < 127 ? "')" : "");
+		       cr_contigs_name(reference->index.contigs, contig), (long long)position + 1,
+		       byte, shown);
 }
 
 /* Copy n bases that lie in one piece at a file offset; position is that of the first base. */
