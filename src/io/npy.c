@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/memory.h"
 
 #define HEADER_BYTES 128 /* magic, version, length and text; a multiple of 64 */
@@ -75,32 +76,6 @@ int cr_npy_start(cr_output *output, int64_t rows, int64_t columns, int half, cr_
 	}
 	*npy = made;
 	return CROCUTA_OK;
-}
-
-uint16_t cr_half_from_float(float value)
-{
-	uint32_t bits, sign, magnitude, rounded;
-
-	memcpy(&bits, &value, sizeof bits);
-	sign = bits >> 16 & 0x8000;
-	magnitude = bits & 0x7fffffff;
-	if (magnitude > 0x7f800000)
-		return (uint16_t)(sign | 0x7e00);
-	if (magnitude >= 0x47800000) /* 65536 and more, infinity */
-		return (uint16_t)(sign | 0x7c00);
-	if (magnitude < 0x33000000) /* below half the smallest subnormal */
-		return (uint16_t)sign;
-	if (magnitude < 0x38800000) { /* subnormal: mantissa with its hidden bit, shifted */
-		uint32_t shift = 126 - (magnitude >> 23); /* 14 .. 24 */
-		uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-		uint32_t rest = mantissa & ((1u << shift) - 1), half = 1u << (shift - 1);
-
-		rounded = mantissa >> shift;
-		rounded += rest > half || (rest == half && (rounded & 1));
-		return (uint16_t)(sign | rounded);
-	}
-	rounded = magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1);
-	return (uint16_t)(sign | rounded >> 13); /* a carry may reach infinity, as it must */
 }
 
 static int write_half(cr_npy *npy, const float *values, int64_t count, crocuta_error *error)

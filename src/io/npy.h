@@ -30,7 +30,4 @@ CROCUTA_CHECKED int cr_npy_finish(cr_npy *npy, crocuta_error *error);
 int64_t cr_npy_rows(const cr_npy *npy); /* written so far */
 void cr_npy_free(cr_npy *npy);          /* leaves the output alone */
 
-/* IEEE float16 bits of a float, rounded to nearest even; too large becomes infinity. */
-uint16_t cr_half_from_float(float value);
-
 #endif

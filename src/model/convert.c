@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/memory.h"
-#include "model/half.h"
 #include "model/model_internal.h"
 
 #define BUFFER ((size_t)1 << 20)

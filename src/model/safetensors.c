@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/half.h"
 #include "base/memory.h"
-#include "model/half.h"
 #include "model/json.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__

@@ -10,8 +10,8 @@
 #include <crocuta/model.h>
 
 #include "../tools/model_fixture.h"
+#include "base/half.h"
 #include "base/memory.h"
-#include "model/half.h"
 #include "model/model_internal.h"
 
 static char root[512], source[1024], target[1024];

@@ -1,5 +1,5 @@
 /* half.c - see half.h. */
-#include "model/half.h"
+#include "base/half.h"
 
 #include <string.h>
 
