@@ -325,12 +325,10 @@ static int convolution_alloc(convolution *c, int64_t rows, crocuta_error *error)
 	if (!code && (!c->scratch || !c->far))
 		code = no_memory(error);
 	for (int i = 0; !code && i < c->threads; i++) {
-		const int64_t slots = 16 * plan->segments; /* bytes of its pointer arrays */
-
 		code = cr_convolution_scratch_alloc(plan, ring, &c->scratch[i], error);
 		if (!code) {
 			poison(c->scratch[i].lines,
-			       (cr_convolution_scratch_bytes(plan, 0) - slots) / 4);
+			       plan->rank ? 3 * size + plan->block * CR_LINE : size);
 			poison(c->scratch[i].ring, ring * size);
 		}
 	}
