@@ -44,6 +44,7 @@ struct cr_output {
 /* Part files of this process, for a clean-up that may run in a signal handler. */
 #define SLOTS 64
 static _Atomic(char *) pending[SLOTS];
+static _Atomic(char *) taken[SLOTS]; /* by the clean-up: kept for good, a handler may use them */
 
 static int remember_part(char *part)
 {
@@ -71,10 +72,12 @@ void cr_atomic_abort_all(void)
 	int saved = errno;
 
 	for (int i = 0; i < SLOTS; i++) {
-		char *part = atomic_exchange(&pending[i], NULL); /* never freed from now on */
+		char *part = atomic_exchange(&pending[i], NULL);
 
-		if (part)
-			unlink(part);
+		if (!part)
+			continue;
+		atomic_store(&taken[i], part);
+		unlink(part);
 	}
 	errno = saved;
 }

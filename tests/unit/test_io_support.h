@@ -2,6 +2,10 @@
 #ifndef TEST_IO_SUPPORT_H
 #define TEST_IO_SUPPORT_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
