@@ -109,10 +109,10 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_session_run(crocuta_session *session,
 /* Forget the carried state: the next stream call starts a new sequence at position 0. */
 CROCUTA_API void crocuta_session_stream_reset(crocuta_session *session);
 
-/* Append `count` tokens to the stream, any number at a time. Rows are handed over for every token
- * of this and earlier calls that fills a whole block (plan.block); with `last` nonzero the rest
+/* Append `count` tokens to the stream, any number at a time. Rows are handed over once the tokens of
+ * this and earlier calls fill a chunk of 16 blocks (plan.block); with `last` nonzero the rest
  * follows and the stream is reset. `first` in the rows call counts from the stream's start, so
- * the union of all calls is 0 .. total-1, in order. The first M positions equal
+ * the union of all calls is 0 .. total-1, in order. The first M positions are those of
  * crocuta_session_run; later ones see at least M positions of left context. The bytes do not
  * depend on how the tokens are cut into calls. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_stream(crocuta_session *session,

@@ -22,17 +22,18 @@ static const int ranks[] = {4, 6, 8, 10, 12, 16};
  * not depend on the form that computes them. */
 static int stream_levels(int64_t max_length)
 {
-	return max_length <= 4096 ? 8 : max_length <= 16384 ? 9 : 10;
+	return max_length <= 131072 ? 8 : max_length <= 524288 ? 9 : 10;
 }
 
 /* Block size for exact segments over `length` positions: the cheapest by a cost model whose
- * constants (nanoseconds a line) were measured, see PERF.md. */
+ * constants (nanoseconds a line) were measured, see PERF.md. Blocks stop at 8,192: rounding grows
+ * with them. */
 static int fft_levels(int64_t length)
 {
 	double best = HUGE_VAL;
 	int choice = 8;
 
-	for (int levels = 5; levels <= 15; levels++) {
+	for (int levels = 5; levels <= 13; levels++) {
 		const int64_t block = (int64_t)1 << levels;
 		const double segments = ceil((double)length / (double)block);
 		double cost = 3.0 * levels + 1.65 * (segments + 1) +

@@ -17,6 +17,19 @@ static float *ring_slot(const cr_convolution_plan *plan, const cr_convolution_st
 	return scratch->ring + index * size;
 }
 
+/* The first positions of a sequence by the plain sum, kept aside while the block is transformed;
+ * returns how many. */
+static int64_t sum_head(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
+			int64_t group, const float *v, const float *gate, int64_t rows,
+			const cr_convolution_scratch *scratch)
+{
+	const int64_t count = rows < plan->head ? rows : plan->head;
+
+	plan->kernels->direct(filter->taps + group * plan->head * CR_LINE, v, gate, scratch->head,
+			      count);
+	return count;
+}
+
 /* One channel block, all blocks of the call in order, every segment exact. */
 static void run_fft(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
 		    const cr_convolution_state *state, int64_t group, const float *v, float *gate,
@@ -32,7 +45,10 @@ static void run_fft(const cr_convolution_plan *plan, const cr_convolution_filter
 		const int64_t used = index < plan->reach ? index + 1 : plan->segments;
 		const int64_t here = left < plan->block ? left : plan->block;
 		float *spectrum = ring_slot(plan, state, scratch, group, index);
+		int64_t head = 0;
 
+		if (index == 0)
+			head = sum_head(plan, filter, group, v, gate, here, scratch);
 		k->transform(v + i * half, here, plan->levels, plan->twist, plan->twiddles,
 			     spectrum, spectrum + half);
 		for (int64_t p = 0; p < used; p++) {
@@ -43,6 +59,7 @@ static void run_fft(const cr_convolution_plan *plan, const cr_convolution_filter
 		k->multiply(scratch->lines, scratch->spectra, scratch->filter, used, plan->levels);
 		k->inverse(scratch->lines, scratch->lines + half, plan->levels, plan->twist,
 			   plan->twiddles, NULL, gate + i * half, gate + i * half, here);
+		memcpy(gate, scratch->head, (size_t)(head * CR_LINE) * sizeof *gate);
 	}
 }
 
@@ -68,8 +85,11 @@ static void run_near(const cr_convolution_plan *plan, const cr_convolution_filte
 		const int64_t left = rows - i * plan->block, index = state->blocks + i;
 		const int64_t here = left < plan->block ? left : plan->block;
 		const float *add = NULL;
+		int64_t head = 0;
 		float *swap;
 
+		if (index == 0)
+			head = sum_head(plan, filter, group, v, gate, here, scratch);
 		k->transform(v + i * half, here, plan->levels, plan->twist, plan->twiddles,
 			     current, current + half);
 		scratch->spectra[0] = current;
@@ -85,6 +105,7 @@ static void run_near(const cr_convolution_plan *plan, const cr_convolution_filte
 		}
 		k->inverse(sum, sum + half, plan->levels, plan->twist, plan->twiddles, add,
 			   gate + i * half, gate + i * half, here);
+		memcpy(gate, scratch->head, (size_t)(head * CR_LINE) * sizeof *gate);
 		swap = previous;
 		previous = current;
 		current = swap;

@@ -24,6 +24,8 @@ typedef struct cr_convolution_plan {
 	int levels;       /* B = 2^levels */
 	int64_t block;    /* B */
 	int rank;         /* 0: fft */
+	int64_t head;     /* positions at a sequence's start that are summed plainly: there values
+			     are small, and a transform's rounding follows its block's largest */
 	int64_t reach;    /* farthest distance between blocks that is summed */
 	int64_t segments; /* exact ones: reach + 1, or 2 */
 	int64_t groups;   /* blocks of 32 channels */
@@ -38,6 +40,7 @@ typedef struct cr_convolution_plan {
 /* One layer's filter; immutable once built. */
 typedef struct cr_convolution_filter {
 	float *spectra; /* [groups][segments][2B + pad][32] */
+	float *taps;    /* [groups][head][32] */
 	float *tables;  /* [groups][reach - 1][rank][rank][32], distances from 2 */
 } cr_convolution_filter;
 
@@ -52,6 +55,7 @@ typedef struct cr_convolution_state {
 typedef struct cr_convolution_scratch {
 	float *lines;               /* near/far: two spectra, sum, far lines; fft: sum */
 	float *ring;                /* fft without state: [ring_slots][2B + pad][32] */
+	float *head;                /* (head, 32) */
 	const float **spectra;      /* (segments) */
 	const float **filter;       /* (segments) */
 } cr_convolution_scratch;

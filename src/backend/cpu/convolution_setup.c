@@ -54,6 +54,7 @@ int cr_convolution_plan_init(cr_convolution_plan *plan, const cr_kernels *kernel
 	plan->levels = levels;
 	plan->block = (int64_t)1 << levels;
 	plan->rank = rank;
+	plan->head = plan->block >= 1024 ? 256 : plan->block > 64 ? 64 : plan->block;
 	plan->reach = rank && reach < 1 ? 1 : reach;
 	plan->segments = rank ? 2 : reach + 1;
 	plan->groups = groups;
@@ -91,7 +92,8 @@ static int64_t filter_table_floats(const cr_convolution_plan *plan)
 
 int64_t cr_convolution_filter_bytes(const cr_convolution_plan *plan)
 {
-	return 4 * (filter_spectra_floats(plan) + filter_table_floats(plan));
+	return 4 * (filter_spectra_floats(plan) + filter_table_floats(plan) +
+		    plan->groups * plan->head * CR_LINE);
 }
 
 int cr_convolution_filter_alloc(const cr_convolution_plan *plan, cr_convolution_filter *filter,
@@ -99,7 +101,8 @@ int cr_convolution_filter_alloc(const cr_convolution_plan *plan, cr_convolution_
 {
 	filter->spectra = cr_floats(filter_spectra_floats(plan));
 	filter->tables = cr_floats(filter_table_floats(plan));
-	if (!filter->spectra || !filter->tables) {
+	filter->taps = cr_floats(plan->groups * plan->head * CR_LINE);
+	if (!filter->spectra || !filter->tables || !filter->taps) {
 		cr_convolution_filter_free(filter);
 		return no_memory(error, "filter");
 	}
@@ -110,6 +113,7 @@ void cr_convolution_filter_free(cr_convolution_filter *filter)
 {
 	cr_free(filter->spectra);
 	cr_free(filter->tables);
+	cr_free(filter->taps);
 	memset(filter, 0, sizeof *filter);
 }
 
@@ -186,6 +190,10 @@ static int build_segments(const cr_convolution_plan *plan, cr_convolution_filter
 				     p > 0 ? before + group * CR_LINE : NULL, channels, even, odd);
 			plan->kernels->transform_filter(plan->levels, plan->twist, plan->twiddles,
 							even, odd);
+			for (int64_t i = 0; p == 0 && i < plan->head * CR_LINE; i++)
+				filter->taps[group * plan->head * CR_LINE + i] =
+					(float)now[i / CR_LINE * channels + group * CR_LINE +
+						   i % CR_LINE];
 		}
 	}
 	cr_free(offsets);
@@ -296,7 +304,8 @@ static int64_t scratch_line_floats(const cr_convolution_plan *plan)
 
 int64_t cr_convolution_scratch_bytes(const cr_convolution_plan *plan, int64_t ring_slots)
 {
-	return 4 * (scratch_line_floats(plan) + ring_slots * cr_spectrum_floats(plan)) +
+	return 4 * (scratch_line_floats(plan) + plan->head * CR_LINE +
+		    ring_slots * cr_spectrum_floats(plan)) +
 	       16 * plan->segments;
 }
 
@@ -305,9 +314,11 @@ int cr_convolution_scratch_alloc(const cr_convolution_plan *plan, int64_t ring_s
 {
 	scratch->lines = cr_floats(scratch_line_floats(plan));
 	scratch->ring = cr_floats(ring_slots * cr_spectrum_floats(plan));
+	scratch->head = cr_floats(plan->head * CR_LINE);
 	scratch->spectra = cr_calloc((size_t)plan->segments, sizeof *scratch->spectra);
 	scratch->filter = cr_calloc((size_t)plan->segments, sizeof *scratch->filter);
-	if (!scratch->lines || !scratch->ring || !scratch->spectra || !scratch->filter) {
+	if (!scratch->lines || !scratch->ring || !scratch->head || !scratch->spectra ||
+	    !scratch->filter) {
 		cr_convolution_scratch_free(scratch);
 		return no_memory(error, "scratch");
 	}
@@ -318,6 +329,7 @@ void cr_convolution_scratch_free(cr_convolution_scratch *scratch)
 {
 	cr_free(scratch->lines);
 	cr_free(scratch->ring);
+	cr_free(scratch->head);
 	cr_free(scratch->spectra);
 	cr_free(scratch->filter);
 	memset(scratch, 0, sizeof *scratch);

@@ -330,10 +330,12 @@ static int convolution_alloc(convolution *c, int64_t rows, crocuta_error *error)
 			poison(c->scratch[i].lines,
 			       plan->rank ? 3 * size + plan->block * CR_LINE : size);
 			poison(c->scratch[i].ring, ring * size);
+			poison(c->scratch[i].head, plan->head * CR_LINE);
 		}
 	}
 	if (!code) {
 		poison(c->filter.spectra, plan->groups * plan->segments * size);
+		poison(c->filter.taps, plan->groups * plan->head * CR_LINE);
 		poison(c->state.spectra, plan->groups * plan->segments * size);
 		poison(c->state.moments, plan->groups * plan->slots * plan->rank * CR_LINE);
 		poison(c->far, far);

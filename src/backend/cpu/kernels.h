@@ -65,6 +65,9 @@ typedef struct cr_kernels {
 			float *const *twiddles, const float *add, const float *gate, float *y,
 			int64_t rows);
 
+	/* y[t] = gate[t] * sum over s <= t of taps[s] * x[t - s], the plain sum: `rows` lines. */
+	void (*direct)(const float *taps, const float *x, const float *gate, float *y, int64_t rows);
+
 	/* moments[a] (rank lines) = sum over rows of nodes[row][a] * x[row]. nodes: (rows, rank). */
 	void (*moments)(const float *x, int64_t rows, const float *nodes, int rank, float *moments);
 
