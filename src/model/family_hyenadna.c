@@ -552,18 +552,17 @@ static int bind_tensors(struct loading *loading, crocuta_error *error)
 				  loading->unknown++, loading->file->tensor[entry->index].name);
 	}
 	if (loading->missing)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: %lld tensors are missing: %s%s%s",
+		return cr_fail(error, CROCUTA_EMODEL, "%s: %lld tensor%s missing: %s%s%s",
 			       loading->file->where, (long long)loading->missing,
-			       loading->missing_names, loading->unknown ? "; unknown: " : "",
-			       loading->unknown_names);
+			       loading->missing > 1 ? "s are" : " is", loading->missing_names,
+			       loading->unknown ? "; unknown: " : "", loading->unknown_names);
 	if (loading->unknown && !loading->options->lenient)
 		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: %lld tensors belong to no layer: %s (open it leniently to ignore "
-			       "them)",
+			       "%s: %lld tensor%s to no layer: %s (--lenient ignores what is unknown)",
 			       loading->file->where, (long long)loading->unknown,
-			       loading->unknown_names);
+			       loading->unknown > 1 ? "s belong" : " belongs", loading->unknown_names);
 	if (loading->unknown)
-		cr_note(&loading->model->notes, "%lld tensors belong to no layer and are ignored: %s",
+		cr_note(&loading->model->notes, "tensors that belong to no layer are ignored (%lld): %s",
 			(long long)loading->unknown, loading->unknown_names);
 	if (check_sizes(loading, error))
 		return CROCUTA_EMODEL;

@@ -77,14 +77,15 @@ static int refused(const json_t *value, size_t i)
 	}
 }
 
-static int check_demands(const cr_config *config, const json_t *object, crocuta_error *error)
+static int check_demands(const cr_config *config, const json_t *object, const char *prefix,
+			 crocuta_error *error)
 {
 	for (size_t i = 0; i < sizeof demands / sizeof *demands; i++) {
 		json_t *value = json_object_get(object, demands[i].key);
 
 		if (value && !json_is_null(value) && refused(value, i))
-			return cr_fail(error, CROCUTA_EMODEL, "%s: %s: %s", config->where,
-				       demands[i].key, demands[i].reason);
+			return cr_fail(error, CROCUTA_EMODEL, "%s: %s%s: %s", config->where,
+				       prefix, demands[i].key, demands[i].reason);
 	}
 	return 0;
 }
@@ -187,9 +188,9 @@ int cr_hyenadna_read_config(const cr_config *config, cr_hyenadna_config *fields,
 	if (layer && !json_is_object(layer))
 		return cr_fail(error, CROCUTA_EMODEL, "%s: layer is not an object", config->where);
 	fields->original = layer != NULL;
-	code = check_demands(config, config->root, error);
+	code = check_demands(config, config->root, "", error);
 	if (!code)
-		code = check_demands(config, layer, error);
+		code = check_demands(config, layer, "layer.", error);
 	if (!code)
 		code = read_common(config, fields, error);
 	if (!code)

@@ -90,19 +90,35 @@ static int scan(const char *text, size_t size, const cr_json_limits *limits, con
 	return 0;
 }
 
+/* Where the innermost object open at text[end] begins; text up to there is known to be well formed. */
+static size_t innermost_object(const char *text, size_t end)
+{
+	size_t open[64], depth = 0; /* limits.depth is below 64 */
+
+	for (size_t i = 0; i < end; i++) {
+		if (text[i] == '"')
+			i = string_end(text, end, i) - 1;
+		else if ((text[i] == '{' || text[i] == '[') && depth < 64)
+			open[depth++] = i;
+		else if ((text[i] == '}' || text[i] == ']') && depth)
+			depth--;
+	}
+	return depth ? open[depth - 1] : 0;
+}
+
 /* jansson stopped just past the second of two equal keys: name it and both places. */
 static int fail_duplicate(const char *text, size_t end, const char *where, crocuta_error *error)
 {
-	size_t start = end >= 2 ? end - 2 : 0, length;
+	size_t start = end >= 2 ? end - 2 : 0, length, object;
 	const char *first;
 
 	while (start > 0 && !(text[start] == '"' && text[start - 1] != '\\'))
 		start--;
 	length = end - start;
-	first = memmem(text, start, text + start, length);
-	if (!first)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: key %.*s at JSON byte %zu appears twice",
-			       where, length > 80 ? 80 : (int)length, text + start, start);
+	object = innermost_object(text, start);
+	first = memmem(text + object, start - object, text + start, length);
+	if (!first) /* spelled with an escape the first time */
+		first = text + object;
 	return cr_fail(error, CROCUTA_EMODEL, "%s: key %.*s appears twice, at JSON bytes %zu and %zu",
 		       where, length > 80 ? 80 : (int)length, text + start, (size_t)(first - text),
 		       start);

@@ -525,8 +525,8 @@ int cr_safetensors_read(cr_safetensors *file, int64_t index, float *values, int 
 		bad = values && !allow_nan ? first_not_finite(to, (int64_t)(part / each)) : -1;
 		if (bad >= 0)
 			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: tensor \"%.80s\": element %llu is %s (allow NaN weights "
-				       "to load it all the same)",
+				       "%s: tensor \"%.80s\": element %llu is %s; the weights are "
+				       "damaged (--allow-nan-weights loads them all the same)",
 				       file->where, tensor->name,
 				       (unsigned long long)(done / each + (uint64_t)bad),
 				       to[bad] != to[bad] ? "NaN" : "infinite");

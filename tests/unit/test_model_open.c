@@ -293,7 +293,7 @@ static void constant_frequency(void **state)
 
 	(void)state;
 	fixture_remove(made, "0.mixer.filter_fn.implicit_filter.1.freq");
-	open_bad(NULL, CROCUTA_EMODEL, "1 tensors are missing: layers.0.mixer.filter_fn");
+	open_bad(NULL, CROCUTA_EMODEL, "1 tensor is missing: layers.0.mixer.filter_fn");
 	replace_config("\"train_freq\": true", "\"train_freq\": false");
 	model = open_good(NULL);
 	for (int i = 0; i < 16; i++)
