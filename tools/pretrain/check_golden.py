@@ -128,6 +128,9 @@ def check_g1(tally):
 
 
 def check_directory(tally, directory):
+    if not os.path.exists(os.path.join(directory, "config.json")):
+        print("skip %s: no config.json" % directory)
+        return
     with open(os.path.join(directory, "config.json")) as f:
         kind = json.load(f).get("model_type")
     name = os.path.basename(os.path.normpath(directory))
@@ -164,6 +167,9 @@ def main():
     p.add_argument("directories", metavar="DIR", nargs="*", help="fixture directories")
     args = p.parse_args()
     torch.set_num_threads(1)
+    for directory in args.directories:
+        if not os.path.exists(directory):
+            p.error("%s: no such directory" % directory)
     tally = Tally()
     check_g1(tally)
     for directory in args.directories:
