@@ -2,8 +2,8 @@
  *
  * A CRAM is decoded with the reference given and nothing else: every @SQ line must be a contig of it,
  * so htslib has no reason to look elsewhere, and the places where it would look are switched off.
- * The index of the reference is our proved one, handed over through memory: htslib would write a
- * missing .fai beside the FASTA. */
+ * htslib writes a missing .fai beside the FASTA; so that it does not, it is shown a directory of
+ * links and indexes of our own in that case. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,6 +31,7 @@ struct cr_alignments {
 	sam_hdr_t *header;
 	bam1_t *read;
 	int64_t number; /* of the record in the file, from 1 */
+	char shown[160]; /* directory with the reference as htslib sees it, or "" */
 };
 
 /* No reference is ever fetched or read from a cache. Changes the environment of the process, once,
@@ -42,9 +42,9 @@ static void close_reference_servers(void)
 	unsetenv("REF_CACHE");
 }
 
-/* Write the lines of a .fai for the contigs of the header into an anonymous file. */
-static int write_index(const cr_records *records, const cr_reference *reference, FILE *out,
-		       crocuta_error *error)
+/* The reference must have every contig of the header, in lines of one length. */
+static int check_contigs(const cr_records *records, const cr_reference *reference,
+			 crocuta_error *error)
 {
 	const sam_hdr_t *header = records->alignments->header;
 	const cr_contigs *contigs = cr_reference_contigs(reference);
@@ -64,46 +64,82 @@ static int write_index(const cr_records *records, const cr_reference *reference,
 		if (!cr_reference_get_layout(reference, contig, &offset, &bases, &width))
 			return cr_fail(error, CROCUTA_EINPUT,
 				       "%.200s: the lines of contig \"%.80s\" differ in length; CRAM "
-				       "needs a FASTA with equal lines (samtools faidx explains)",
+				       "needs a FASTA with equal lines",
 				       cr_reference_path(reference), name);
-		fprintf(out, "%s\t%lld\t%lld\t%lld\t%lld\n", name, (long long)length,
-			(long long)offset, (long long)bases, (long long)width);
 	}
 	return CROCUTA_OK;
 }
 
+#define SHOWN_NAMES 3
+static const char *const shown_names[SHOWN_NAMES] = {"ref.fa", "ref.fa.fai", "ref.fa.gzi"};
+
+/* Make the directory of links; its FASTA path goes to `path`. */
+static int show_reference(struct cr_alignments *alignments, const cr_reference *reference,
+			  char path[256], crocuta_error *error)
+{
+	const char *base = getenv("TMPDIR");
+	char made[160], fai[256], gzi[256];
+	char *real = realpath(cr_reference_path(reference), NULL);
+	int code = CROCUTA_OK;
+
+	if ((size_t)snprintf(made, sizeof made, "%s/crocuta-XXXXXX",
+			     base && *base ? base : "/tmp") >= sizeof made)
+		snprintf(made, sizeof made, "/tmp/crocuta-XXXXXX");
+	if (!real || !mkdtemp(made))
+		code = cr_fail_errno(error, CROCUTA_EIO, "%.150s: no temporary directory", made);
+	else
+		memcpy(alignments->shown, made, sizeof made);
+	snprintf(path, 256, "%s/%s", made, shown_names[0]);
+	snprintf(fai, sizeof fai, "%s/%s", made, shown_names[1]);
+	snprintf(gzi, sizeof gzi, "%s/%s", made, shown_names[2]);
+	if (!code && symlink(real, path))
+		code = cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot create", path);
+	if (!code)
+		code = cr_reference_save_index(reference, fai, gzi, error);
+	free(real);
+	return code;
+}
+
+static void remove_shown(struct cr_alignments *alignments)
+{
+	char path[256];
+
+	if (!alignments->shown[0])
+		return;
+	for (int i = 0; i < SHOWN_NAMES; i++) {
+		snprintf(path, sizeof path, "%s/%s", alignments->shown, shown_names[i]);
+		unlink(path);
+	}
+	rmdir(alignments->shown);
+}
+
+static int is_beside(const char *path, const char *suffix)
+{
+	char beside[4200];
+
+	return (size_t)snprintf(beside, sizeof beside, "%s%s", path, suffix) < sizeof beside &&
+	       !access(beside, R_OK);
+}
+
 static int set_reference(const cr_records *records, const char *path, crocuta_error *error)
 {
+	struct cr_alignments *alignments = records->alignments;
+	const char *used = path;
 	cr_reference *reference;
-	char *name;
-	FILE *out;
-	int code = cr_reference_open(path, NULL, &reference, error), fd;
-	size_t bytes = strlen(path) + 64;
+	char shown[256];
+	int code = cr_reference_open(path, NULL, &reference, error);
 
 	if (code)
 		return code;
-	fd = memfd_create("fai", MFD_CLOEXEC);
-	out = fd < 0 ? NULL : fdopen(fd, "w");
-	name = cr_calloc(bytes, 1);
-	if (!out || !name) {
-		code = cr_fail_errno(error, CROCUTA_EMEMORY, "%.200s: no memory for its index", path);
-		if (!out && fd >= 0)
-			close(fd);
+	code = check_contigs(records, reference, error);
+	if (!code && (!is_beside(path, ".fai") ||
+		      (cr_reference_is_bgzf(reference) && !is_beside(path, ".gzi")))) {
+		code = show_reference(alignments, reference, shown, error);
+		used = shown;
 	}
-	if (!code)
-		code = write_index(records, reference, out, error);
-	if (!code && fflush(out))
-		code = cr_fail_errno(error, CROCUTA_EMEMORY, "%.200s: no memory for its index", path);
-	if (!code) {
-		snprintf(name, bytes, "%s%s/proc/self/fd/%d", path, HTS_IDX_DELIM, fd);
-		if (hts_set_opt(records->alignments->file, CRAM_OPT_REFERENCE, name))
-			code = cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: htslib cannot use it as reference%s", path,
-				       " (a bgzip FASTA needs its .gzi beside it for CRAM)");
-	}
-	if (out)
-		fclose(out);
-	cr_free(name);
+	if (!code && hts_set_opt(alignments->file, CRAM_OPT_REFERENCE, used))
+		code = cr_fail(error, CROCUTA_EINPUT, "%.200s: htslib cannot use it as reference",
+			       path);
 	cr_reference_close(reference);
 	return code;
 }
@@ -143,9 +179,7 @@ static int open_cram(const cr_records *records, const char *reference, crocuta_e
 	htsFile *file = records->alignments->file;
 
 	pthread_once(&once, close_reference_servers);
-	if (hts_set_opt(file, CRAM_OPT_DECODE_MD, 0) ||
-	    hts_set_opt(file, CRAM_OPT_REQUIRED_FIELDS,
-			SAM_QNAME | SAM_FLAG | SAM_RNAME | SAM_POS | SAM_CIGAR | SAM_SEQ))
+	if (hts_set_opt(file, CRAM_OPT_DECODE_MD, 0)) /* all else is decoded: only so are CRCs checked */
 		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: htslib refuses a CRAM option",
 			       records->path);
 	if (!sam_hdr_nref(records->alignments->header))
@@ -281,5 +315,6 @@ void cr_alignments_close(struct cr_alignments *alignments)
 		sam_hdr_destroy(alignments->header);
 	if (alignments->file)
 		hts_close(alignments->file);
+	remove_shown(alignments);
 	cr_free(alignments);
 }

@@ -101,6 +101,37 @@ int cr_reference_get_layout(const cr_reference *reference, int64_t contig, int64
 	return !place->checkpoints;
 }
 
+int cr_reference_is_bgzf(const cr_reference *reference)
+{
+	return cr_source_is_bgzf(reference->source);
+}
+
+int cr_reference_save_index(const cr_reference *reference, const char *fai, const char *gzi,
+			    crocuta_error *error)
+{
+	const cr_contigs *contigs = reference->index.contigs;
+	FILE *out = fopen(fai, "wxe");
+	int failed;
+
+	if (!out)
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot create", fai);
+	for (int64_t i = 0; i < cr_contigs_count(contigs); i++) {
+		const struct cr_place *place = &reference->index.places[i];
+
+		if (!place->checkpoints)
+			fprintf(out, "%s\t%lld\t%lld\t%lld\t%lld\n", cr_contigs_name(contigs, i),
+				(long long)cr_contigs_length(contigs, i), (long long)place->offset,
+				(long long)place->bases, (long long)place->width);
+	}
+	failed = ferror(out) != 0;
+	failed |= fclose(out) != 0;
+	if (failed)
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: write failed", fai);
+	return gzi && cr_reference_is_bgzf(reference)
+		       ? cr_source_save_gzi(reference->source, gzi, error)
+		       : CROCUTA_OK;
+}
+
 static int not_a_base(const cr_reference *reference, int64_t contig, int64_t position, char found,
 		      crocuta_error *error)
 {

@@ -39,6 +39,14 @@ int cr_reference_scanned(const cr_reference *reference);
 int cr_reference_get_layout(const cr_reference *reference, int64_t contig, int64_t *offset,
 			    int64_t *bases, int64_t *width);
 
+/* 1 for bgzip, 0 for a plain file. */
+int cr_reference_is_bgzf(const cr_reference *reference);
+
+/* Write the index to new files: fai (contigs whose lines have one length) and, for bgzip, gzi unless
+ * NULL. EIO. */
+CROCUTA_CHECKED int cr_reference_save_index(const cr_reference *reference, const char *fai,
+					    const char *gzi, crocuta_error *error);
+
 /* Copy bases [start, end) of contig number `contig` to out (end - start bytes, no NUL), letters as
  * in the file. EINPUT for a range off the contig, a byte that is no IUPAC letter (contig and
  * 1-based position named) or a damaged block; EIO. One thread at a time for a reference. */

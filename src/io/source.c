@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -513,6 +514,29 @@ int cr_source_view(cr_source *source, int64_t offset, const char **bytes, int64_
 	*bytes = source->buffer + skip;
 	*count = source->held_bytes - skip;
 	return CROCUTA_OK;
+}
+
+static void put_little_endian(FILE *out, int64_t value)
+{
+	for (int i = 0; i < 8; i++)
+		fputc((int)((uint64_t)value >> 8 * i & 0xff), out);
+}
+
+int cr_source_save_gzi(const cr_source *source, const char *path, crocuta_error *error)
+{
+	FILE *out = fopen(path, "wxe");
+	int failed;
+
+	if (!out)
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot create", path);
+	put_little_endian(out, source->block_count > 1 ? source->block_count - 1 : 0);
+	for (int64_t i = 1; i < source->block_count; i++) {
+		put_little_endian(out, source->blocks[i].compressed);
+		put_little_endian(out, source->blocks[i].content);
+	}
+	failed = ferror(out) != 0;
+	failed |= fclose(out) != 0;
+	return failed ? cr_fail_errno(error, CROCUTA_EIO, "%.200s: write failed", path) : CROCUTA_OK;
 }
 
 int cr_source_unchanged(const cr_source *source, crocuta_error *error)

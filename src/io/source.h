@@ -43,6 +43,10 @@ const char *cr_source_path(const cr_source *source);
 CROCUTA_CHECKED int cr_source_view(cr_source *source, int64_t offset, const char **bytes,
 				   int64_t *count, crocuta_error *error);
 
+/* Write the block index in .gzi format to a new file. EIO. */
+CROCUTA_CHECKED int cr_source_save_gzi(const cr_source *source, const char *path,
+				       crocuta_error *error);
+
 /* EINPUT when the file under the path is no longer the one opened. */
 CROCUTA_CHECKED int cr_source_unchanged(const cr_source *source, crocuta_error *error);
 
