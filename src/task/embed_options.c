@@ -119,7 +119,7 @@ int cr_embed_choose_writer(const crocuta_embed_options *o, const cr_writer_kind 
 			       by_name->name, o->output, by_path->name);
 	kind = by_name ? by_name : by_path;
 	if (!kind && to_stdout)
-		kind = o->track ? &cr_writer_bedgraph : &cr_writer_tsv;
+		kind = o->track && !o->per_record ? &cr_writer_bedgraph : &cr_writer_tsv;
 	if (!kind)
 		return cr_fail(
 			error, CROCUTA_EARG,

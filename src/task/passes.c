@@ -12,6 +12,7 @@
 #include "task/passes_internal.h"
 
 #define ITEMS_MAX 1024
+#define TOKENS_MIN 65536 /* of a batch: many short records share a call */
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -26,6 +27,11 @@ static int64_t smaller(int64_t a, int64_t b)
 static int64_t longest_sequence(const cr_passes_options *options)
 {
 	return options->window + (options->cls != 0) + (options->sep != 0);
+}
+
+static int64_t batch_tokens(const cr_passes_options *options, const crocuta_plan *plan)
+{
+	return larger(plan->batch * longest_sequence(options), TOKENS_MIN);
 }
 
 static int64_t rows_of(const cr_job *job)
@@ -62,9 +68,8 @@ static cr_bins_options bins_options(cr_passes *passes, const cr_passes_options *
 int64_t cr_passes_bytes(const cr_passes_options *options, const crocuta_plan *plan)
 {
 	cr_bins_options bins = bins_options(NULL, options, options->longest_rows);
-	int64_t buffers = options->stream
-				  ? cr_stream_buffer_bytes(plan)
-				  : plan->batch * longest_sequence(options) + options->window;
+	int64_t buffers = options->stream ? cr_stream_buffer_bytes(plan)
+					  : batch_tokens(options, plan) + options->window;
 
 	return cr_bins_bytes(&bins) + buffers +
 	       ITEMS_MAX * (int64_t)(sizeof(cr_item) + sizeof(crocuta_sequence) + sizeof(cr_job));
@@ -125,7 +130,7 @@ static int allocate(cr_passes *passes)
 		return -1;
 	if (options->stream)
 		return cr_stream_allocate(passes);
-	passes->token_capacity = passes->plan->batch * longest_sequence(options);
+	passes->token_capacity = batch_tokens(options, passes->plan);
 	passes->tokens = cr_calloc((size_t)passes->token_capacity, 1);
 	passes->letters = cr_calloc((size_t)options->window, 1);
 	return passes->tokens && passes->letters ? 0 : -1;

@@ -1,0 +1,77 @@
+# common.bash - shared by the tests of the command line.
+#
+# CROCUTA names the program (default: build/release/crocuta of this tree). Tests run in a directory of
+# their own; nothing is written into the tree.
+
+ROOT=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
+CROCUTA=${CROCUTA:-$ROOT/build/release/crocuta}
+case $CROCUTA in /*) ;; *) CROCUTA=$PWD/$CROCUTA ;; esac
+export CROCUTA
+MODEL=$ROOT/test-data/golden/hyenadna-d128-n2-m1026
+READS=$ROOT/test-data/reads
+PIECE=$ROOT/test-data/seq/human_chr22_piece.fa.gz
+unset CROCUTA_MODEL_PATH HF_HOME HF_HUB_CACHE OMP_NUM_THREADS SLURM_CPUS_PER_TASK
+export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C
+
+npy() { python3 "$ROOT/tests/cli/npy.py" "$@"; }
+crocuta() { "$CROCUTA" "$@"; }
+
+# embed with the test model, no messages but errors
+embed() { "$CROCUTA" embed -q -m "$MODEL" "$@"; }
+
+# make_fasta FILE [SEED]: three contigs of 5003, 700 and 1 bases in lines of 60, with lower case and N
+make_fasta() {
+	python3 - "$1" "${2:-1}" <<'PY'
+import random, sys
+random.seed(int(sys.argv[2]))
+with open(sys.argv[1], "w") as out:
+    for name, length in (("chrA", 5003), ("chrB", 700), ("chrC", 1)):
+        bases = "".join(random.choice("ACGTacgtACGTACGTN") for _ in range(length))
+        out.write(f">{name} made for a test\n")
+        for i in range(0, length, 60):
+            out.write(bases[i:i + 60] + "\n")
+PY
+}
+
+# reverse_complement IN OUT
+reverse_complement() {
+	python3 - "$1" "$2" <<'PY'
+import sys
+records = {}
+for line in open(sys.argv[1]):
+    if line[0] == ">":
+        name = line[1:].split()[0]
+        records[name] = ""
+    else:
+        records[name] += line.strip()
+table = str.maketrans("ACGTacgt", "TGCAtgca")
+with open(sys.argv[2], "w") as out:
+    for name, bases in records.items():
+        out.write(f">{name}\n{bases.translate(table)[::-1]}\n")
+PY
+}
+
+# fails STATUS TEXT COMMAND...: the status is exact, stderr holds one error line and it has TEXT, and
+# nothing is left in the directory `out`, hidden files included.
+fails() {
+	local expected=$1 text=$2 status=0 errors left
+	shift 2
+	mkdir -p out
+	"$@" > stdout.txt 2> stderr.txt < /dev/null || status=$?
+	errors=$(grep -c '^\[E::' stderr.txt) || true
+	left=$(find out -mindepth 1 2> /dev/null)
+	if [ "$status" != "$expected" ] || [ "$errors" != 1 ] || [ -n "$left" ] ||
+		! grep '^\[E::' stderr.txt | grep -qF -- "$text"; then
+		echo "command: $*"
+		echo "status $status (expected $expected), $errors error lines, left: [$left]"
+		echo "wanted: $text"
+		cat stderr.txt
+		return 1
+	fi
+}
+
+# `! cmp` alone would not fail a test
+differ() { ! cmp -s "$1" "$2"; }
+
+# the part of a text output that is not provenance
+body() { grep -v '^##' "$@"; }
