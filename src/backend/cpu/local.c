@@ -75,16 +75,12 @@ static void project(const cr_packed_network *net, const cr_packed_block *block, 
 		    int64_t n, const cr_tile_scratch *scratch)
 {
 	const cr_packed_linear *in = &block->in;
-	const int64_t tile = net->tile * CR_LINE;
+	const int64_t column = 3 * group * CR_LINE;
 
-	for (int part = 0; part < 3; part++) {
-		const int64_t column = (part * net->groups + group) * CR_LINE;
-
-		net->kernels->gemm(scratch->normal, tile, in->k_lines,
-				   in->weight + column * in->k_lines * CR_LINE, CR_LINE,
-				   in->bias + column,
-				   scratch->u + (part * (net->tile + 2) + 2) * CR_LINE, tile, n, 0);
-	}
+	net->kernels->gemm(scratch->normal, net->tile * CR_LINE, in->k_lines,
+			   in->weight + column * in->k_lines * CR_LINE, 3 * CR_LINE,
+			   in->bias + column, scratch->u + 2 * CR_LINE, (net->tile + 2) * CR_LINE,
+			   n, 0);
 }
 
 /* The same from the table of block 0. */
@@ -95,7 +91,7 @@ static void look_up(const cr_packed_network *net, const uint8_t *tokens, int64_t
 
 	for (int part = 0; part < 3; part++) {
 		float *u = scratch->u + (part * (net->tile + 2) + 2) * CR_LINE;
-		const float *table = net->projected + (part * net->groups + group) * CR_LINE;
+		const float *table = net->projected + (3 * group + part) * CR_LINE;
 
 		for (int64_t row = 0; row < n; row++)
 			memcpy(u + row * CR_LINE, table + tokens[row] * row_floats,
@@ -204,23 +200,30 @@ void cr_local_pass(const cr_packed_network *net, int64_t layer, const uint8_t *t
 	const int64_t first = history ? 0 : head_from;
 	int64_t share = (rows - first + threads - 1) / threads;
 
-	/* whole groups of rows to a thread; at least two, the short filter's reach */
+	/* whole groups of rows to a range; at least two, the short filter's reach */
 	share = (share + net->kernels->row_step - 1) / net->kernels->row_step *
 		net->kernels->row_step;
+	/* a range and a scratch for each thread that was asked for: OpenMP may give fewer */
 #pragma omp parallel num_threads(threads) if (threads > 1)
 	{
-		const int64_t me = omp_get_thread_num();
-		const int64_t from = first + me * share;
-		const int64_t to = from + share < rows ? from + share : rows;
-		const cr_tile_scratch *mine = scratch + me;
+#pragma omp for schedule(static, 1)
+		for (int range = 0; range < threads; range++) {
+			const int64_t from = first + range * share;
 
-		if (from < to && history)
-			start_range(net, layer, tokens, act, history, from, mine);
-#pragma omp barrier
-		if (from < to) {
-			run_range(net, layer, tokens, act, from, to, history != NULL, mine);
+			if (from < rows && history)
+				start_range(net, layer, tokens, act, history, from, scratch + range);
+		}
+#pragma omp for schedule(static, 1)
+		for (int range = 0; range < threads; range++) {
+			const int64_t from = first + range * share;
+			const int64_t to = from + share < rows ? from + share : rows;
+
+			if (from >= rows)
+				continue;
+			run_range(net, layer, tokens, act, from, to, history != NULL,
+				  scratch + range);
 			if (to == rows && history)
-				memcpy(history, mine->carry,
+				memcpy(history, scratch[range].carry,
 				       (size_t)(net->groups * 6 * CR_LINE) * sizeof *history);
 		}
 	}
