@@ -3,7 +3,7 @@
 
 /* Both sides work in double; arguments of the sines reach tens of radians, and three layers of
  * frequency 10 multiply a rounding error by up to a few thousand. */
-#define TOLERANCE 1e-11
+#define TOLERANCE 1e-12
 
 static double relative_error_double(const double *actual, const double *expected, int64_t count)
 {
