@@ -196,7 +196,8 @@ static int examine(const char *path, const cr_output_options *options, char **ta
 	if (exists && options->no_clobber)
 		return cr_fail(error, CROCUTA_EREFUSED, "%.200s: exists, and --no-clobber is given",
 			       path);
-	resolved = exists ? realpath(path, NULL) : NULL; /* a link's target is replaced, not the link */
+	/* A link's target is replaced, not the link. */
+	resolved = exists ? realpath(path, NULL) : NULL;
 	*target = cr_strdup(resolved ? resolved : path);
 	free(resolved);
 	directory = *target ? directory_of(*target) : NULL;
@@ -243,7 +244,8 @@ static int create_part(cr_output *output, crocuta_error *error)
 	if (is_pending(output->part)) {
 		cr_free(output->part);
 		output->part = NULL;
-		return cr_fail(error, CROCUTA_EARG, "%.200s: is named as output twice", output->path);
+		return cr_fail(error, CROCUTA_EARG, "%.200s: is named as output twice",
+			       output->path);
 	}
 	for (int attempt = 0; attempt < 2 && output->fd < 0; attempt++) {
 		output->fd = open(output->part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -269,12 +271,14 @@ static int open_descriptor(cr_output *output, crocuta_error *error)
 		return create_part(output, error);
 	if (output->external)
 		return cr_fail(error, CROCUTA_EARG,
-			       "%.200s: this format is written to regular files only", output->path);
+			       "%.200s: this format is written to regular files only",
+			       output->path);
 	if (descriptor >= 0) {
 		output->fd = descriptor;
 		output->lends_fd = 1;
 		if (fcntl(descriptor, F_GETFL) < 0)
-			return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot write", output->path);
+			return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot write",
+					     output->path);
 		return CROCUTA_OK;
 	}
 	output->fd = open(output->path, O_WRONLY | O_CLOEXEC);
@@ -364,7 +368,8 @@ static int write_block(cr_output *output, const char *data, int64_t bytes, crocu
 	size_t size = sizeof block;
 
 	if (bgzf_compress(block, &size, data, (size_t)bytes, -1))
-		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: compression failed", output->path);
+		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: compression failed",
+			       output->path);
 	return write_all(output, block, (int64_t)size, -1, error);
 }
 
@@ -385,7 +390,8 @@ int cr_output_write(cr_output *output, const void *data, int64_t bytes, crocuta_
 	int code = CROCUTA_OK;
 
 	if (output->finished || output->external || bytes < 0)
-		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: not open for writing", output->path);
+		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: not open for writing",
+			       output->path);
 	output->bytes += bytes;
 	if (!output->bgzf && !output->used && bytes >= output->capacity)
 		return write_all(output, from, bytes, -1, error);
@@ -523,8 +529,8 @@ int cr_output_commit(cr_output *output, crocuta_error *error)
 			return cr_fail(error, CROCUTA_EREFUSED,
 				       "%.200s: appeared meanwhile, and --no-clobber is given",
 				       output->path);
-		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: renaming the finished file failed",
-				     output->path);
+		return cr_fail_errno(error, CROCUTA_EIO,
+				     "%.200s: renaming the finished file failed", output->path);
 	}
 	output->committed = 1;
 	if (forget_part(output))
@@ -568,7 +574,8 @@ int cr_output_set_add(cr_output_set *set, const char *path, const cr_output_opti
 
 	*output = NULL;
 	if (set->count == SET_LIMIT)
-		return cr_fail(error, CROCUTA_EINTERNAL, "more than %d outputs in a set", SET_LIMIT);
+		return cr_fail(error, CROCUTA_EINTERNAL, "more than %d outputs in a set",
+			       SET_LIMIT);
 	code = cr_output_open(path, options, output, error);
 	if (!code)
 		set->outputs[set->count++] = *output;

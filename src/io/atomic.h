@@ -13,20 +13,20 @@
 typedef struct cr_output cr_output;
 
 typedef struct cr_output_options {
-	const char *const *inputs; /* NULL-terminated list of paths the output must not be, or NULL */
+	const char *const *inputs; /* NULL-terminated paths the output must not be, or NULL */
 	int64_t bytes_needed;      /* expected size, for the free-space check; 0: unknown */
 	int no_space_check;
-	int no_clobber;            /* EREFUSED when a file of that name exists */
-	int bgzf;                  /* compress as BGZF, with its end marker */
-	int external;              /* another library writes to cr_output_part_path() */
+	int no_clobber; /* EREFUSED when a file of that name exists */
+	int bgzf;       /* compress as BGZF, with its end marker */
+	int external;   /* another library writes to cr_output_part_path() */
 } cr_output_options;
 
 /* Is the name's suffix .gz, .bgz or .bgzf? */
 int cr_output_is_bgzf_name(const char *path);
 
-/* Check, without creating anything, that `path` could be written: not an input, not a directory, its
- * directory writable, space enough. Codes: EARG when it is an input, EREFUSED under no_clobber, EIO.
- * options may be NULL. */
+/* Check, without creating anything, that `path` could be written: not an input, not a directory,
+ * its directory writable, space enough. Codes: EARG when it is an input, EREFUSED under no_clobber,
+ * EIO. options may be NULL. */
 CROCUTA_CHECKED int cr_output_preflight(const char *path, const cr_output_options *options,
 					crocuta_error *error);
 
@@ -46,7 +46,7 @@ CROCUTA_CHECKED int cr_output_text(cr_output *output, const char *text, crocuta_
 CROCUTA_CHECKED int cr_output_patch(cr_output *output, int64_t offset, const void *data,
 				    int64_t bytes, crocuta_error *error);
 
-int cr_output_seekable(const cr_output *output); /* a part file without compression */
+int cr_output_seekable(const cr_output *output);  /* a part file without compression */
 int64_t cr_output_bytes(const cr_output *output); /* given to write so far */
 const char *cr_output_path(const cr_output *output);
 

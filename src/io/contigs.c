@@ -183,9 +183,9 @@ static int64_t find_other_spelling(const cr_contigs *contigs, const char *name, 
 	if (bytes > 3 && !strncmp(name, "chr", 3))
 		found = cr_contigs_find(contigs, name + 3, bytes - 3);
 	else if (bytes + 4 < sizeof longer)
-		found = cr_contigs_find(contigs, longer,
-					(size_t)snprintf(longer, sizeof longer, "chr%.*s",
-							 (int)bytes, name));
+		found = cr_contigs_find(
+			contigs, longer,
+			(size_t)snprintf(longer, sizeof longer, "chr%.*s", (int)bytes, name));
 	for (size_t i = 0; found < 0 && i < 4; i++)
 		if (bytes == strlen(mitochondria[i]) && !strncmp(name, mitochondria[i], bytes))
 			for (size_t j = 0; found < 0 && j < 4; j++)

@@ -54,10 +54,11 @@ int cr_npy_start(cr_output *output, int64_t rows, int64_t columns, int half, cr_
 
 	*npy = NULL;
 	if (rows < 0 && !cr_output_seekable(output))
-		return cr_fail(error, CROCUTA_EARG,
-			       "%.200s: the number of rows is not known beforehand, so an npy array "
-			       "needs a regular file",
-			       cr_output_path(output));
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"%.200s: the number of rows is not known beforehand, so an npy array "
+			"needs a regular file",
+			cr_output_path(output));
 	if (columns < 1 || (rows >= 0 && cr_npy_bytes(rows, columns, half) < 0))
 		return cr_fail(error, CROCUTA_EARG, "%.200s: an array of %lld by %lld is too large",
 			       cr_output_path(output), (long long)rows, (long long)columns);
@@ -86,12 +87,13 @@ static int write_half(cr_npy *npy, const float *values, int64_t count, crocuta_e
 		uint16_t half = cr_half_from_float(values[i]);
 
 		if ((half & 0x7fff) == 0x7c00 && isfinite(values[i]))
-			return cr_fail(error, CROCUTA_ENUMERIC,
-				       "%.200s: row %lld column %lld: %g does not fit float16; write "
-				       "float32",
-				       cr_output_path(npy->output),
-				       (long long)(npy->rows + i / npy->columns),
-				       (long long)(i % npy->columns), (double)values[i]);
+			return cr_fail(
+				error, CROCUTA_ENUMERIC,
+				"%.200s: row %lld column %lld: %g does not fit float16; write "
+				"float32",
+				cr_output_path(npy->output),
+				(long long)(npy->rows + i / npy->columns),
+				(long long)(i % npy->columns), (double)values[i]);
 		out[2 * (i % CHUNK)] = (unsigned char)half;
 		out[2 * (i % CHUNK) + 1] = (unsigned char)(half >> 8);
 		if (i % CHUNK == CHUNK - 1 || i == count - 1) {

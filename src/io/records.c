@@ -52,9 +52,10 @@ static int open_reader(cr_records *records, const char *path, const char *refere
 	if (format.category == variant_data || format.category == index_file ||
 	    format.category == region_list) {
 		known = hts_format_description(&format);
-		code = cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s: is %.100s; sequences come as FASTA, FASTQ, SAM, BAM or CRAM",
-			       records->path, known ? known : "of another format");
+		code = cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s: is %.100s; sequences come as FASTA, FASTQ, SAM, BAM or CRAM",
+			records->path, known ? known : "of another format");
 		hts_free(known);
 		hclose_abruptly(stream);
 		return code;

@@ -27,11 +27,11 @@ typedef struct cr_records_options {
 
 /* Owned by the reader, valid until the next call on it. */
 typedef struct cr_record {
-	const char *name;   /* up to the first blank, NUL-terminated */
-	const char *bases;  /* IUPAC letters as in the file, NUL-terminated */
-	int64_t length;     /* bases, at least 1 */
-	int64_t number;     /* 0, 1, 2 ... of the records handed over */
-	int flags;          /* SAM flag word; 0 for FASTA and FASTQ */
+	const char *name;  /* up to the first blank, NUL-terminated */
+	const char *bases; /* IUPAC letters as in the file, NUL-terminated */
+	int64_t length;    /* bases, at least 1 */
+	int64_t number;    /* 0, 1, 2 ... of the records handed over */
+	int flags;         /* SAM flag word; 0 for FASTA and FASTQ */
 } cr_record;
 
 typedef struct cr_records_counts {

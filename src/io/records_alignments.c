@@ -1,9 +1,9 @@
 /* records_alignments.c - reads of SAM, BAM and CRAM through htslib.
  *
- * A CRAM is decoded with the reference given and nothing else: every @SQ line must be a contig of it,
- * so htslib has no reason to look elsewhere, and the places where it would look are switched off.
- * htslib writes a missing .fai beside the FASTA; so that it does not, it is shown a directory of
- * links and indexes of our own in that case. */
+ * A CRAM is decoded with the reference given and nothing else: every @SQ line must be a contig of
+ * it, so htslib has no reason to look elsewhere, and the places where it would look are switched
+ * off. htslib writes a missing .fai beside the FASTA; so that it does not, it is shown a directory
+ * of links and indexes of our own in that case. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ struct cr_alignments {
 	htsFile *file;
 	sam_hdr_t *header;
 	bam1_t *read;
-	int64_t number; /* of the record in the file, from 1 */
+	int64_t number;  /* of the record in the file, from 1 */
 	char shown[160]; /* directory with the reference as htslib sees it, or "" */
 };
 
@@ -55,17 +55,19 @@ static int check_contigs(const cr_records *records, const cr_reference *referenc
 		int64_t contig = cr_contigs_find(contigs, name, strlen(name));
 
 		if (contig < 0 || cr_contigs_length(contigs, contig) != length)
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: was made with a contig \"%.80s\" of %lld bases, and "
-				       "%.200s has %s; give the reference it was made with",
-				       records->path, name, (long long)length,
-				       cr_reference_path(reference),
-				       contig < 0 ? "none of that name" : "one of another length");
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s: was made with a contig \"%.80s\" of %lld bases, and "
+				"%.200s has %s; give the reference it was made with",
+				records->path, name, (long long)length,
+				cr_reference_path(reference),
+				contig < 0 ? "none of that name" : "one of another length");
 		if (!cr_reference_get_layout(reference, contig, &offset, &bases, &width))
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: the lines of contig \"%.80s\" differ in length; CRAM "
-				       "needs a FASTA with equal lines",
-				       cr_reference_path(reference), name);
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s: the lines of contig \"%.80s\" differ in length; CRAM "
+				"needs a FASTA with equal lines",
+				cr_reference_path(reference), name);
 	}
 	return CROCUTA_OK;
 }
@@ -162,15 +164,17 @@ static int check_last_byte(const char *path, crocuta_error *error)
 	if (last == '\n')
 		return CROCUTA_OK;
 	return cr_fail(error, CROCUTA_EINPUT,
-		       "%.200s: the last line has no line end; the file was cut, copy it again", path);
+		       "%.200s: the last line has no line end; the file was cut, copy it again",
+		       path);
 }
 
 static int fail_no_marker(const cr_records *records, crocuta_error *error)
 {
-	return cr_fail(error, CROCUTA_EINPUT,
-		       "%.200s: no end marker; the file was cut, copy it again (--allow-truncated reads "
-		       "what is there)",
-		       records->path);
+	return cr_fail(
+		error, CROCUTA_EINPUT,
+		"%.200s: no end marker; the file was cut, copy it again (--allow-truncated reads "
+		"what is there)",
+		records->path);
 }
 
 static int open_cram(const cr_records *records, const char *reference, crocuta_error *error)
@@ -179,16 +183,18 @@ static int open_cram(const cr_records *records, const char *reference, crocuta_e
 	htsFile *file = records->alignments->file;
 
 	pthread_once(&once, close_reference_servers);
-	if (hts_set_opt(file, CRAM_OPT_DECODE_MD, 0)) /* all else is decoded: only so are CRCs checked */
+	/* All but MD and NM is decoded, needed or not: only so are all checksums checked. */
+	if (hts_set_opt(file, CRAM_OPT_DECODE_MD, 0))
 		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: htslib refuses a CRAM option",
 			       records->path);
 	if (!sam_hdr_nref(records->alignments->header))
 		return CROCUTA_OK; /* unaligned reads */
 	if (!reference)
-		return cr_fail(error, CROCUTA_EARG,
-			       "%.200s: a CRAM of aligned reads needs the reference it was made with "
-			       "(--reference FASTA)",
-			       records->path);
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"%.200s: a CRAM of aligned reads needs the reference it was made with "
+			"(--reference FASTA)",
+			records->path);
 	return set_reference(records, reference, error);
 }
 
@@ -198,13 +204,16 @@ int cr_alignments_open(cr_records *records, hFILE *stream, const htsFormat *form
 	struct cr_alignments *alignments = cr_calloc(1, sizeof *alignments);
 	int marker;
 
-	if (alignments)
-		alignments->file = hts_hopen(stream, records->path, "r");
-	if (!alignments || !alignments->file) {
+	if (!alignments) {
+		hclose_abruptly(stream);
+		return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory to read it",
+			       records->path);
+	}
+	alignments->file = hts_hopen(stream, records->path, "r");
+	if (!alignments->file) {
 		cr_free(alignments);
 		hclose_abruptly(stream);
-		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s: cannot be opened; its beginning is damaged or memory is short",
+		return cr_fail(error, CROCUTA_EINPUT, "%.200s: its beginning is damaged or cut",
 			       records->path);
 	}
 	records->alignments = alignments;
@@ -253,8 +262,9 @@ static int take_read(cr_records *records, crocuta_error *error)
 
 	if (length > records->max_length)
 		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s: read \"%.80s\" has %lld bases, more than %lld", records->path,
-			       name, (long long)length, (long long)records->max_length);
+			       "%.200s: read \"%.80s\" has %lld bases, more than %lld",
+			       records->path, name, (long long)length,
+			       (long long)records->max_length);
 	if ((code = cr_bytes_reserve(&records->name, name_bytes, error)) ||
 	    (code = cr_bytes_reserve(&records->bases, length, error)))
 		return code;
@@ -263,10 +273,11 @@ static int take_read(cr_records *records, crocuta_error *error)
 	for (int64_t i = 0; i < length; i++) {
 		records->bases.data[i] = seq_nt16_str[bam_seqi(packed, i)];
 		if (records->bases.data[i] == '=')
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: record %lld: read \"%.80s\" has '=' for a base; write "
-				       "the letters (samtools calmd)",
-				       records->path, (long long)records->alignments->number, name);
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s: record %lld: read \"%.80s\" has '=' for a base; write "
+				"the letters (samtools calmd)",
+				records->path, (long long)records->alignments->number, name);
 	}
 	records->bases.data[length] = '\0';
 	records->bases.length = length;
@@ -287,12 +298,13 @@ int cr_alignments_next(cr_records *records, int *found, crocuta_error *error)
 		if (got == -1)
 			return check_end(records, error);
 		if (got < -1)
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: record %lld cannot be read; the file is cut or damaged%s",
-				       records->path, (long long)alignments->number + 1,
-				       alignments->file->format.format == cram
-					       ? ", or its reference is another one"
-					       : "");
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s: record %lld cannot be read; the file is cut or damaged%s",
+				records->path, (long long)alignments->number + 1,
+				alignments->file->format.format == cram
+					? ", or its reference is another one"
+					: "");
 		alignments->number++;
 		if (alignments->read->core.flag & SKIPPED_FLAGS) {
 			records->counts.secondary++;

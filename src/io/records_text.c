@@ -42,17 +42,18 @@ static int peek_byte(struct cr_text *text, int *code, crocuta_error *error)
 	if (got > 0)
 		return (unsigned char)text->buffer[0];
 	if (got < 0)
-		*code = cr_fail(error, CROCUTA_EINPUT,
-				"%.200s:%lld: reading failed behind this line; the compressed input is "
-				"cut or damaged",
-				text->path, (long long)text->line);
+		*code = cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s:%lld: reading failed behind this line; the compressed input is "
+			"cut or damaged",
+			text->path, (long long)text->line);
 	return -1;
 }
 
 /* Append the next line without its line end to bytes, up to limit bytes in all. Sets *read to 0 at
  * the end of the input. */
-static int read_line(struct cr_text *text, struct cr_bytes *bytes, int64_t limit, const char *too_long,
-		     int *read, crocuta_error *error)
+static int read_line(struct cr_text *text, struct cr_bytes *bytes, int64_t limit,
+		     const char *too_long, int *read, crocuta_error *error)
 {
 	int64_t start = bytes->length;
 	int code = CROCUTA_OK;
@@ -135,8 +136,8 @@ static int read_bases(cr_records *records, struct cr_text *text, crocuta_error *
 	int64_t start = bases->length, good;
 	int read, code;
 
-	code = read_line(text, bases, records->max_length, "the record is longer than allowed", &read,
-			 error);
+	code = read_line(text, bases, records->max_length, "the record is longer than allowed",
+			 &read, error);
 	if (code)
 		return code;
 	good = start + cr_bases_check(bases->data + start, bases->length - start);
@@ -174,18 +175,20 @@ static int read_quality(cr_records *records, struct cr_text *text, crocuta_error
 
 	quality->length = 0;
 	do {
-		code = read_line(text, quality, length, "the quality is longer than the sequence", &read,
-				 error);
+		code = read_line(text, quality, length, "the quality is longer than the sequence",
+				 &read, error);
 	} while (!code && read && quality->length < length);
 	if (!code && quality->length < length)
-		code = cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s:%lld: read \"%.80s\" has %lld bases and %lld quality values; the "
-			       "file is cut",
-			       text->path, (long long)text->line, records->name.data,
-			       (long long)length, (long long)quality->length);
+		code = cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s:%lld: read \"%.80s\" has %lld bases and %lld quality values; the "
+			"file is cut",
+			text->path, (long long)text->line, records->name.data, (long long)length,
+			(long long)quality->length);
 	for (int64_t i = 0; !code && i < length; i++)
 		if (quality->data[i] < 33 || quality->data[i] > 126)
-			code = fail_line(text, "the quality holds a byte outside '!' to '~'", error);
+			code = fail_line(text, "the quality holds a byte outside '!' to '~'",
+					 error);
 	return code;
 }
 
@@ -197,9 +200,10 @@ static int read_fastq(cr_records *records, struct cr_text *text, crocuta_error *
 	while (!code && (byte = peek_byte(text, &code, error)) >= 0 && byte != '+')
 		code = read_bases(records, text, error);
 	if (!code && byte != '+')
-		code = cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s:%lld: read \"%.80s\" ends without its '+' line; the file is cut",
-			       text->path, (long long)text->line, records->name.data);
+		code = cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s:%lld: read \"%.80s\" ends without its '+' line; the file is cut",
+			text->path, (long long)text->line, records->name.data);
 	text->scratch.length = 0;
 	if (!code)
 		code = read_line(text, &text->scratch, HEADER_LIMIT,
@@ -236,7 +240,8 @@ int cr_text_next(cr_records *records, int *found, crocuta_error *error)
 		if (byte != (text->fastq ? '@' : '>')) {
 			text->line++;
 			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s:%lld: byte 0x%02x where a '%c' should begin the next record",
+				       "%.200s:%lld: byte 0x%02x where a '%c' should begin the "
+				       "next record",
 				       text->path, (long long)text->line, (unsigned)byte,
 				       text->fastq ? '@' : '>');
 		}
@@ -263,7 +268,8 @@ int cr_text_open(cr_records *records, hFILE *stream, crocuta_error *error)
 	if (!text || !(text->stream = bgzf_hopen(stream, "r"))) {
 		cr_free(text);
 		hclose_abruptly(stream);
-		return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory to read it", records->path);
+		return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory to read it",
+			       records->path);
 	}
 	records->text = text;
 	text->path = records->path;
@@ -279,10 +285,11 @@ int cr_text_open(cr_records *records, hFILE *stream, crocuta_error *error)
 	if (byte < 0)
 		return cr_fail(error, CROCUTA_EINPUT, "%.200s: the input is empty", records->path);
 	if (byte != '>' && byte != '@')
-		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s:%lld: begins with byte 0x%02x; sequences come as FASTA ('>'), "
-			       "FASTQ ('@'), SAM, BAM or CRAM",
-			       records->path, (long long)text->line + 1, (unsigned)byte);
+		return cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s:%lld: begins with byte 0x%02x; sequences come as FASTA ('>'), "
+			"FASTQ ('@'), SAM, BAM or CRAM",
+			records->path, (long long)text->line + 1, (unsigned)byte);
 	text->fastq = byte == '@';
 	records->format = text->fastq ? CR_RECORDS_FASTQ : CR_RECORDS_FASTA;
 	return CROCUTA_OK;

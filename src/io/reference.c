@@ -161,8 +161,8 @@ static int copy_run(cr_reference *reference, int64_t contig, int64_t position, i
 		count = count < n ? count : n;
 		good = cr_bases_check(bytes, count);
 		if (!count || good < count)
-			return not_a_base(reference, contig, position + good, count ? bytes[good] : 0,
-					  error);
+			return not_a_base(reference, contig, position + good,
+					  count ? bytes[good] : 0, error);
 		memcpy(out, bytes, (size_t)count);
 		out += count;
 		n -= count;
@@ -185,12 +185,13 @@ static int check_line_end(cr_reference *reference, int64_t contig, int64_t posit
 		if (code)
 			return code;
 		if (!count || *bytes != expected)
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: contig \"%.80s\": no line ends behind base %lld, but the "
-				       "index says so; rebuild it",
-				       cr_reference_path(reference),
-				       cr_contigs_name(reference->index.contigs, contig),
-				       (long long)position);
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s: contig \"%.80s\": no line ends behind base %lld, but the "
+				"index says so; rebuild it",
+				cr_reference_path(reference),
+				cr_contigs_name(reference->index.contigs, contig),
+				(long long)position);
 	}
 	return CROCUTA_OK;
 }
@@ -203,16 +204,16 @@ static int fetch_regular(cr_reference *reference, int64_t contig, int64_t start,
 
 	while (start < end) {
 		int64_t offset = place->offset + line * place->width + inside;
-		int64_t run = place->bases - inside < end - start ? place->bases - inside : end - start;
+		int64_t run =
+			place->bases - inside < end - start ? place->bases - inside : end - start;
 		int code = copy_run(reference, contig, start, offset, run, out, error);
 
 		if (code)
 			return code;
 		start += run;
 		out += run;
-		if (start < end &&
-		    (code = check_line_end(reference, contig, start, offset + run,
-					   place->width - place->bases, error)))
+		if (start < end && (code = check_line_end(reference, contig, start, offset + run,
+							  place->width - place->bases, error)))
 			return code;
 		line++;
 		inside = 0;
@@ -265,7 +266,8 @@ int cr_reference_fetch(cr_reference *reference, int64_t contig, int64_t start, i
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%.200s: bases %lld-%lld are not on contig \"%.80s\" of %lld bases",
 			       cr_reference_path(reference), (long long)start + 1, (long long)end,
-			       cr_contigs_name(reference->index.contigs, contig), (long long)length);
+			       cr_contigs_name(reference->index.contigs, contig),
+			       (long long)length);
 	if (start == end)
 		return CROCUTA_OK;
 	if (reference->index.places[contig].checkpoints)

@@ -34,16 +34,16 @@ const char *cr_reference_path(const cr_reference *reference);
 /* 1 when the index was built by scanning the file, 0 when a .fai was used. */
 int cr_reference_scanned(const cr_reference *reference);
 
-/* Columns 3 to 5 of a .fai for one contig; 1 when its lines have one length, so that they hold, else
- * 0. */
+/* Columns 3 to 5 of a .fai for one contig; 1 when its lines have one length, so that they hold,
+ * else 0. */
 int cr_reference_get_layout(const cr_reference *reference, int64_t contig, int64_t *offset,
 			    int64_t *bases, int64_t *width);
 
 /* 1 for bgzip, 0 for a plain file. */
 int cr_reference_is_bgzf(const cr_reference *reference);
 
-/* Write the index to new files: fai (contigs whose lines have one length) and, for bgzip, gzi unless
- * NULL. EIO. */
+/* Write the index to new files: fai (contigs whose lines have one length) and, for bgzip, gzi
+ * unless NULL. EIO. */
 CROCUTA_CHECKED int cr_reference_save_index(const cr_reference *reference, const char *fai,
 					    const char *gzi, crocuta_error *error);
 

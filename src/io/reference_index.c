@@ -1,6 +1,6 @@
-/* reference_index.c - reading a .fai and proving it (rule I): every contig's header must stand right
- * behind the contig before it, its bases must start right behind the header, and line ends must be
- * where the index says. So the set and the order of contigs are proved as well. */
+/* reference_index.c - reading a .fai and proving it (rule I): every contig's header must stand
+ * right behind the contig before it, its bases must start right behind the header, and line ends
+ * must be where the index says. So the set and the order of contigs are proved as well. */
 #include "io/reference_index.h"
 
 #include <string.h>
@@ -21,7 +21,8 @@ int cr_index_add(struct cr_index *index, const char *name, size_t name_bytes, in
 			cr_realloc(index->places, (size_t)capacity, sizeof *places);
 
 		if (!places)
-			return cr_fail(error, CROCUTA_EMEMORY, "no memory for the index of contigs");
+			return cr_fail(error, CROCUTA_EMEMORY,
+				       "no memory for the index of contigs");
 		index->places = places;
 		index->capacity = capacity;
 	}
@@ -62,8 +63,7 @@ static const char *check_values(const struct cr_place *place, int64_t length, in
 		return "the line width must be 1 or 2 more than the bases in it";
 	if (place->width == place->bases && length > place->bases)
 		return "lines cannot lack a line end";
-	if ((length - 1) / place->bases > size / place->width ||
-	    end_of_bases(place, length) > size)
+	if ((length - 1) / place->bases > size / place->width || end_of_bases(place, length) > size)
 		return "the contig would end behind the end of the file";
 	if (before && place->offset <= end_of_bases(before, length_before))
 		return "contigs overlap or are out of order";
@@ -102,10 +102,11 @@ static int parse_line(struct cr_index *index, const char *line, size_t bytes, in
 	wrong = check_values(&place, length, size, count ? &index->places[count - 1] : NULL,
 			     count ? cr_contigs_length(index->contigs, count - 1) : 0);
 	if (wrong)
-		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s:%lld: contig \"%.*s\": %s; the index does not match, rebuild it",
-			       fai, (long long)number, (int)(widths[0] < 80 ? widths[0] : 80),
-			       fields[0], wrong);
+		return cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s:%lld: contig \"%.*s\": %s; the index does not match, rebuild it",
+			fai, (long long)number, (int)(widths[0] < 80 ? widths[0] : 80), fields[0],
+			wrong);
 	if (cr_contigs_find(index->contigs, fields[0], widths[0]) >= 0)
 		return cr_fail(error, CROCUTA_EINPUT, "%.200s:%lld: contig \"%.*s\" occurs twice",
 			       fai, (long long)number, (int)(widths[0] < 80 ? widths[0] : 80),
@@ -125,8 +126,8 @@ int cr_index_parse(struct cr_index *index, const char *text, int64_t bytes, int6
 		const char *stop = newline ? newline : end;
 
 		code = parse_line(index, line,
-				  (size_t)(stop - line) - (stop > line && stop[-1] == '\r'), size, fai,
-				  number, error);
+				  (size_t)(stop - line) - (stop > line && stop[-1] == '\r'), size,
+				  fai, number, error);
 		line = stop + 1;
 	}
 	if (!code && !cr_contigs_count(index->contigs))
@@ -195,9 +196,9 @@ static const char *prove_lines(cr_source *source, const struct cr_place *place, 
 {
 	int64_t full = (length - 1) / place->bases; /* lines that another one follows */
 
-	if (full && (!line_holds(source, place, 0, error) ||
-		     !line_holds(source, place, full / 2, error) ||
-		     !line_holds(source, place, full - 1, error)))
+	if (full &&
+	    (!line_holds(source, place, 0, error) || !line_holds(source, place, full / 2, error) ||
+	     !line_holds(source, place, full - 1, error)))
 		return "lines do not end where the index says";
 	return NULL;
 }
@@ -244,11 +245,12 @@ static int prove(struct cr_index *index, cr_source *source, const char *fai, cro
 		if (read_error.code)
 			return cr_fail(error, read_error.code, "%s", read_error.message);
 		if (wrong)
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s:%lld: \"%.80s\" is said to start at byte %lld, but %s; "
-				       "the index does not match %.200s, rebuild it",
-				       fai, (long long)i + 1, name, (long long)place->offset, wrong,
-				       cr_source_path(source));
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s:%lld: \"%.80s\" is said to start at byte %lld, but %s; "
+				"the index does not match %.200s, rebuild it",
+				fai, (long long)i + 1, name, (long long)place->offset, wrong,
+				cr_source_path(source));
 	}
 	return CROCUTA_OK;
 }

@@ -1,4 +1,5 @@
-/* reference_index.h - where the bases of each contig lie in a FASTA file; shared by reference*.c. */
+/* reference_index.h - where the bases of each contig lie in a FASTA file; shared by reference*.c.
+ */
 #ifndef CR_IO_REFERENCE_INDEX_H
 #define CR_IO_REFERENCE_INDEX_H
 
@@ -9,11 +10,11 @@
 #include "io/contigs.h"
 #include "io/source.h"
 
-#define CR_NAME_LIMIT 4096   /* bytes of a contig's name */
-#define CR_CHECKPOINT 65536  /* bases between two checkpoints */
+#define CR_NAME_LIMIT 4096  /* bytes of a contig's name */
+#define CR_CHECKPOINT 65536 /* bases between two checkpoints */
 
-/* Place of one contig. Lines of equal length: base i lies at offset + i / bases * width + i % bases.
- * Otherwise checkpoints[k] is the file offset of base k * CR_CHECKPOINT. */
+/* Place of one contig. Lines of equal length: base i lies at offset + i / bases * width + i %
+ * bases. Otherwise checkpoints[k] is the file offset of base k * CR_CHECKPOINT. */
 struct cr_place {
 	int64_t offset, bases, width;
 	int64_t line;         /* of the header; 0 when a .fai was used */
@@ -28,7 +29,8 @@ struct cr_index {
 
 /* Append a contig; takes place->checkpoints over on success. Errors name the place `where`. */
 CROCUTA_CHECKED int cr_index_add(struct cr_index *index, const char *name, size_t name_bytes,
-				 int64_t length, const struct cr_place *place, crocuta_error *error);
+				 int64_t length, const struct cr_place *place,
+				 crocuta_error *error);
 void cr_index_clear(struct cr_index *index);
 
 /* Read a .fai and prove it against the file (rule I). */

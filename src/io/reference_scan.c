@@ -35,11 +35,12 @@ static int add_checkpoint(struct scan *scan, int64_t offset)
 {
 	if (scan->checkpoint_count == scan->checkpoint_capacity) {
 		int64_t capacity = scan->checkpoint_capacity * 2 + 16;
-		int64_t *grown = cr_realloc(scan->place.checkpoints, (size_t)capacity, sizeof *grown);
+		int64_t *grown =
+			cr_realloc(scan->place.checkpoints, (size_t)capacity, sizeof *grown);
 
 		if (!grown)
-			return cr_fail(scan->error, CROCUTA_EMEMORY, "%.200s: no memory to index it",
-				       scan->path);
+			return cr_fail(scan->error, CROCUTA_EMEMORY,
+				       "%.200s: no memory to index it", scan->path);
 		scan->place.checkpoints = grown;
 		scan->checkpoint_capacity = capacity;
 	}
@@ -89,7 +90,8 @@ static int open_contig(struct scan *scan)
 	return CROCUTA_OK;
 }
 
-/* Take in a whole sequence line of `count` bases; width counts its line end, 0 at the file's end. */
+/* Take in a whole sequence line of `count` bases; width counts its line end, 0 at the file's end.
+ */
 static int end_sequence_line(struct scan *scan, int64_t count, int64_t width)
 {
 	int64_t first = (scan->length + CR_CHECKPOINT - 1) / CR_CHECKPOINT * CR_CHECKPOINT;
@@ -100,7 +102,8 @@ static int end_sequence_line(struct scan *scan, int64_t count, int64_t width)
 		return CROCUTA_OK;
 	}
 	if (!scan->open) {
-		return fail_at(scan, scan->number, "there is sequence before the first header line");
+		return fail_at(scan, scan->number,
+			       "there is sequence before the first header line");
 	}
 	if (scan->ended)
 		scan->irregular = 1;
@@ -177,11 +180,12 @@ static int add_part(struct scan *scan, int64_t offset, const char *bytes, int64_
 		} else if (!scan->open && *bytes != '\r') {
 			unsigned char byte = (unsigned char)*bytes;
 
-			return cr_fail(scan->error, CROCUTA_EINPUT,
-				       "%.200s:%lld: byte 0x%02x ('%c') stands before the first '>'; "
-				       "this is not FASTA",
-				       scan->path, (long long)scan->number, byte,
-				       byte > 32 && byte < 127 ? byte : '?');
+			return cr_fail(
+				scan->error, CROCUTA_EINPUT,
+				"%.200s:%lld: byte 0x%02x ('%c') stands before the first '>'; "
+				"this is not FASTA",
+				scan->path, (long long)scan->number, byte,
+				byte > 32 && byte < 127 ? byte : '?');
 		}
 	}
 	if (scan->is_header)

@@ -111,8 +111,8 @@ struct reading {
 
 #define GROUPS 6 /* thousands commas in a number below 2^62 */
 
-/* Read a number that holds `groups` thousands commas, no more and no fewer taken. Returns its end, or
- * NULL when text does not begin with such a number. */
+/* Read a number that holds `groups` thousands commas, no more and no fewer taken. Returns its end,
+ * or NULL when text does not begin with such a number. */
 static const char *read_number(const char *text, int groups, int64_t *value)
 {
 	char digits[64];
@@ -213,21 +213,24 @@ static int fail_unknown(const cr_contigs *contigs, const char *text, crocuta_err
 	size_t bytes = strcspn(text, ","), name = bytes;
 	char hint[400];
 
-	for (size_t i = 0; i < bytes; i++) /* the last colon with something like a range behind it */
+	for (size_t i = 0; i < bytes;
+	     i++) /* the last colon with something like a range behind it */
 		if (text[i] == ':' && strspn(text + i + 1, "0123456789-,") >= bytes - i - 1)
 			name = i;
 	if (name < bytes && cr_contigs_find(contigs, text, name) >= 0)
-		return cr_fail(error, CROCUTA_EARG,
-			       "region \"%.*s\": give NAME, NAME:POS, NAME:FROM- or NAME:FROM-TO with "
-			       "1-based positions",
-			       (int)(bytes < 200 ? bytes : 200), text);
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"region \"%.*s\": give NAME, NAME:POS, NAME:FROM- or NAME:FROM-TO with "
+			"1-based positions",
+			(int)(bytes < 200 ? bytes : 200), text);
 	for (size_t i = 0; i < bytes; i++)
 		if (text[i] == ':' && cr_contigs_find(contigs, text, i) >= 0)
 			return cr_fail(error, CROCUTA_EARG,
 				       "region \"%.*s\": \"%.*s\" is not a range; give NAME:POS, "
 				       "NAME:FROM- or NAME:FROM-TO with 1-based positions",
 				       (int)(bytes < 200 ? bytes : 200), text,
-				       (int)(bytes - i - 1 < 80 ? bytes - i - 1 : 80), text + i + 1);
+				       (int)(bytes - i - 1 < 80 ? bytes - i - 1 : 80),
+				       text + i + 1);
 	cr_contigs_hint(contigs, text, name, hint, sizeof hint);
 	return cr_fail(error, CROCUTA_EINPUT, "region \"%.*s\": there is no contig \"%.*s\"%s",
 		       (int)(bytes < 200 ? bytes : 200), text, (int)(name < 100 ? name : 100), text,
@@ -255,7 +258,8 @@ static int read_braced(const cr_contigs *contigs, const char *text, struct readi
 	char hint[400];
 
 	if (!close)
-		return cr_fail(error, CROCUTA_EARG, "region \"%.200s\": the brace is not closed", text);
+		return cr_fail(error, CROCUTA_EARG, "region \"%.200s\": the brace is not closed",
+			       text);
 	for (; p && contig < 0; p = strchr(p + 1, '}')) {
 		contig = cr_contigs_find(contigs, text + 1, (size_t)(p - text - 1));
 		if (contig >= 0)
@@ -277,8 +281,9 @@ static int read_braced(const cr_contigs *contigs, const char *text, struct readi
 	return CROCUTA_OK;
 }
 
-/* Settle on the one reading of the list's beginning. A reading that ends at a comma only counts when
- * an item begins behind it; if that leaves none, the longest is kept and the next item will fail. */
+/* Settle on the one reading of the list's beginning. A reading that ends at a comma only counts
+ * when an item begins behind it; if that leaves none, the longest is kept and the next item will
+ * fail. */
 static int read_item(const cr_contigs *contigs, const char *text, struct reading *chosen,
 		     crocuta_error *error)
 {
@@ -340,8 +345,8 @@ int cr_regions_parse(const cr_contigs *contigs, const char *list, int clip, cr_r
 		struct cr_span span = {.place = "region "};
 
 		if (ends_item(text)) {
-			code = cr_fail(error, CROCUTA_EARG, "\"%.200s\": an item of the list is empty",
-				       list);
+			code = cr_fail(error, CROCUTA_EARG,
+				       "\"%.200s\": an item of the list is empty", list);
 			break;
 		}
 		code = read_item(contigs, text, &reading, error);
@@ -376,7 +381,8 @@ int cr_regions_all(const cr_contigs *contigs, cr_regions **regions, crocuta_erro
 	if (!made)
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a list of regions");
 	for (int64_t i = 0; !code && i < cr_contigs_count(contigs); i++) {
-		struct cr_span span = {.place = "", .contig = i, .end = cr_contigs_length(contigs, i)};
+		struct cr_span span = {
+			.place = "", .contig = i, .end = cr_contigs_length(contigs, i)};
 
 		code = cr_regions_add(made, contigs, &span, 0, error);
 	}

@@ -32,9 +32,9 @@ typedef struct cr_regions {
 	struct cr_name_block *names;
 } cr_regions;
 
-/* Parse a -r list against contigs. clip: cut regions at the contig's end instead of refusing. Codes:
- * EARG for syntax and ambiguity, EINPUT for unknown contigs and coordinates off the contig, EMEMORY.
- * On failure *regions is NULL. Any thread. */
+/* Parse a -r list against contigs. clip: cut regions at the contig's end instead of refusing.
+ * Codes: EARG for syntax and ambiguity, EINPUT for unknown contigs and coordinates off the contig,
+ * EMEMORY. On failure *regions is NULL. Any thread. */
 CROCUTA_CHECKED int cr_regions_parse(const cr_contigs *contigs, const char *list, int clip,
 				     cr_regions **regions, crocuta_error *error);
 
@@ -42,7 +42,8 @@ CROCUTA_CHECKED int cr_regions_parse(const cr_contigs *contigs, const char *list
 CROCUTA_CHECKED int cr_regions_read(const cr_contigs *contigs, const char *path, int clip,
 				    cr_regions **regions, crocuta_error *error);
 
-/* The same from memory; `path` is used in messages only. one_based: CHROM POS [END] instead of BED. */
+/* The same from memory; `path` is used in messages only. one_based: CHROM POS [END] instead of BED.
+ */
 CROCUTA_CHECKED int cr_regions_parse_text(const cr_contigs *contigs, const char *text, size_t bytes,
 					  const char *path, int one_based, int clip,
 					  cr_regions **regions, crocuta_error *error);

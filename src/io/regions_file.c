@@ -30,15 +30,17 @@ struct field {
 
 static int fail_line(const struct reader *reader, const char *what, const struct field *field)
 {
-	const char *rule = reader->one_based ? "CHROM POS [END], 1-based inclusive"
-					     : "BED, 0-based half-open";
+	const char *rule =
+		reader->one_based ? "CHROM POS [END], 1-based inclusive" : "BED, 0-based half-open";
 
 	if (!field)
-		return cr_fail(reader->error, CROCUTA_EINPUT, "%.200s:%lld: %s (the file is read as %s)",
-			       reader->path, (long long)reader->number, what, rule);
-	return cr_fail(reader->error, CROCUTA_EINPUT, "%.200s:%lld: \"%.*s\": %s (the file is read as %s)",
-		       reader->path, (long long)reader->number,
-		       (int)(field->bytes < 80 ? field->bytes : 80), field->text, what, rule);
+		return cr_fail(reader->error, CROCUTA_EINPUT,
+			       "%.200s:%lld: %s (the file is read as %s)", reader->path,
+			       (long long)reader->number, what, rule);
+	return cr_fail(reader->error, CROCUTA_EINPUT,
+		       "%.200s:%lld: \"%.*s\": %s (the file is read as %s)", reader->path,
+		       (long long)reader->number, (int)(field->bytes < 80 ? field->bytes : 80),
+		       field->text, what, rule);
 }
 
 /* Split at tabs, or at runs of blanks when the line has no tab. Returns the number of columns, at
@@ -138,8 +140,9 @@ static int read_line(struct reader *reader, const char *line, size_t bytes)
 		return fail_line(reader, "the line holds a NUL byte", NULL);
 	count = split_line(line, bytes, fields);
 	if (count < (reader->one_based ? 2 : 3))
-		return fail_line(reader, reader->one_based ? "a line needs 2 columns or more"
-							   : "a line needs 3 columns or more",
+		return fail_line(reader,
+				 reader->one_based ? "a line needs 2 columns or more"
+						   : "a line needs 3 columns or more",
 				 NULL);
 	if (!reader->one_based && count == FIELDS)
 		return fail_line(reader, "a line has more than 12 columns", NULL);
@@ -166,7 +169,8 @@ static int read_line(struct reader *reader, const char *line, size_t bytes)
 static int finish(struct reader *reader, int code, cr_regions **regions)
 {
 	if (!code && !reader->regions->count && !reader->regions->clipped)
-		code = cr_fail(reader->error, CROCUTA_EINPUT, "%.200s: holds no region", reader->path);
+		code = cr_fail(reader->error, CROCUTA_EINPUT, "%.200s: holds no region",
+			       reader->path);
 	if (code)
 		cr_regions_free(reader->regions);
 	else
@@ -268,7 +272,8 @@ static int read_stream(struct reader *reader, BGZF *stream)
 int cr_regions_read(const cr_contigs *contigs, const char *path, int clip, cr_regions **regions,
 		    crocuta_error *error)
 {
-	int bed = ends_with(path, ".bed") || ends_with(path, ".bed.gz") || ends_with(path, ".bed.bgz");
+	int bed = ends_with(path, ".bed") || ends_with(path, ".bed.gz") ||
+		  ends_with(path, ".bed.bgz");
 	struct reader reader;
 	hFILE *file;
 	BGZF *stream;

@@ -103,8 +103,7 @@ static int open_regular(const char *path, int *fd, struct stat *identity, crocut
 		       path);
 }
 
-int cr_read_file(const char *path, int64_t limit, char **data, int64_t *bytes,
-		 crocuta_error *error)
+int cr_read_file(const char *path, int64_t limit, char **data, int64_t *bytes, crocuta_error *error)
 {
 	struct stat identity;
 	int fd = -1, code = open_regular(path, &fd, &identity, error);
@@ -123,7 +122,8 @@ int cr_read_file(const char *path, int64_t limit, char **data, int64_t *bytes,
 		*bytes = read_at(fd, 0, *data, identity.st_size);
 		if (*bytes != identity.st_size) {
 			code = *bytes < 0
-				       ? cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read", path)
+				       ? cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read",
+						       path)
 				       : cr_fail(error, CROCUTA_EINPUT,
 						 "%.200s: became shorter while being read", path);
 			cr_free(*data);
@@ -160,8 +160,8 @@ int cr_open_stream(const char *path, struct hFILE **file, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
-/* Size of the block at `offset` of the file, and of its content; 0 bytes when no whole BGZF block is
- * there, -1 on a read error. */
+/* Size of the block at `offset` of the file, and of its content; 0 bytes when no whole BGZF block
+ * is there, -1 on a read error. */
 static int64_t measure_block(const cr_source *source, int64_t offset, int64_t *content)
 {
 	unsigned char head[HEADER_BYTES], tail[4];
@@ -190,8 +190,8 @@ static int add_block(cr_source *source, int64_t compressed, int64_t content, cro
 		struct block *blocks = cr_realloc(source->blocks, (size_t)capacity, sizeof *blocks);
 
 		if (!blocks)
-			return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory for its block index",
-				       source->path);
+			return cr_fail(error, CROCUTA_EMEMORY,
+				       "%.200s: no memory for its block index", source->path);
 		source->blocks = blocks;
 		source->block_capacity = capacity;
 	}
@@ -210,7 +210,8 @@ static int walk_blocks(cr_source *source, int64_t at, int64_t content, int allow
 		int64_t held, bytes = measure_block(source, at, &held);
 
 		if (bytes < 0)
-			return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read", source->path);
+			return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read",
+					     source->path);
 		if (!bytes || bytes > file_size - at) {
 			if (allow_truncated)
 				break;
@@ -243,9 +244,10 @@ static uint64_t little_endian(const char *bytes)
 static int gzi_lies(const cr_source *source, const char *gzi, const char *what,
 		    crocuta_error *error)
 {
-	return cr_fail(error, CROCUTA_EINPUT,
-		       "%.200s: %s; the index is not of %.200s, rebuild it with bgzip -r or delete it",
-		       gzi, what, source->path);
+	return cr_fail(
+		error, CROCUTA_EINPUT,
+		"%.200s: %s; the index is not of %.200s, rebuild it with bgzip -r or delete it",
+		gzi, what, source->path);
 }
 
 /* Rule G on a .gzi in memory; its entries become blocks. */
@@ -258,8 +260,8 @@ static int prove_gzi(cr_source *source, const char *gzi, const char *data, int64
 
 	claimed = bytes >= 8 ? little_endian(data) : 0;
 	if (bytes < 8 || (bytes - 8) % 16 || claimed != (uint64_t)(bytes - 8) / 16)
-		return gzi_lies(source, gzi, "its size does not fit the number of entries it states",
-				error);
+		return gzi_lies(source, gzi,
+				"its size does not fit the number of entries it states", error);
 	entries = (bytes - 8) / 16;
 	if ((code = add_block(source, 0, 0, error)))
 		return code;
@@ -284,9 +286,12 @@ static int prove_gzi(cr_source *source, const char *gzi, const char *data, int64
 
 		bytes_there = measure_block(source, source->blocks[i].compressed, &content);
 		if (bytes_there < 0)
-			return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read", source->path);
-		if (!bytes_there || content != source->blocks[i + 1].content - source->blocks[i].content)
-			return gzi_lies(source, gzi, "an entry points to no block of that size", error);
+			return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read",
+					     source->path);
+		if (!bytes_there ||
+		    content != source->blocks[i + 1].content - source->blocks[i].content)
+			return gzi_lies(source, gzi, "an entry points to no block of that size",
+					error);
 	}
 	return CROCUTA_OK;
 }
@@ -333,10 +338,11 @@ static int open_bgzf(cr_source *source, const char *gzi, int allow_truncated, cr
 	cr_htslib_prepare();
 	if (read_at(source->fd, 0, head, HEADER_BYTES) < HEADER_BYTES ||
 	    memcmp(head + 12, "BC\2\0", 4) != 0)
-		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s: is gzip, not bgzip, and has no random access; recompress it: "
-			       "gunzip -c FILE | bgzip > NEW",
-			       source->path);
+		return cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s: is gzip, not bgzip, and has no random access; recompress it: "
+			"gunzip -c FILE | bgzip > NEW",
+			source->path);
 	if (!allow_truncated &&
 	    (file_size < MARKER_BYTES ||
 	     read_at(source->fd, file_size - MARKER_BYTES, tail, MARKER_BYTES) != MARKER_BYTES ||
@@ -465,10 +471,11 @@ static int load_block(cr_source *source, int64_t index, crocuta_error *error)
 			       source->path, (long long)block->compressed);
 	place = bgzf_tell(source->bgzf);
 	if (place & 0xffff || !only_empty_between(source, place >> 16, block[1].compressed))
-		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s: the .gzi index is wrong about the block at byte %lld; rebuild "
-			       "it with bgzip -r or delete it",
-			       source->path, (long long)block->compressed);
+		return cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s: the .gzi index is wrong about the block at byte %lld; rebuild "
+			"it with bgzip -r or delete it",
+			source->path, (long long)block->compressed);
 	source->bgzf_place = place >> 16;
 	source->held_start = block->content;
 	source->held_bytes = want;
@@ -536,7 +543,8 @@ int cr_source_save_gzi(const cr_source *source, const char *path, crocuta_error 
 	}
 	failed = ferror(out) != 0;
 	failed |= fclose(out) != 0;
-	return failed ? cr_fail_errno(error, CROCUTA_EIO, "%.200s: write failed", path) : CROCUTA_OK;
+	return failed ? cr_fail_errno(error, CROCUTA_EIO, "%.200s: write failed", path)
+		      : CROCUTA_OK;
 }
 
 int cr_source_unchanged(const cr_source *source, crocuta_error *error)

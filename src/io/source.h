@@ -1,7 +1,7 @@
 /* source.h - bytes of a file by offset, whether it is plain or bgzip; the floor under reference.c.
- * A bgzip file is addressed by offsets of its uncompressed content. A .gzi is proved (rule G: sizes,
- * order, block headers; and again at every block read) before it is used; without one the block
- * headers are walked. htslib only ever inflates single blocks. */
+ * A bgzip file is addressed by offsets of its uncompressed content. A .gzi is proved (rule G:
+ * sizes, order, block headers; and again at every block read) before it is used; without one the
+ * block headers are walked. htslib only ever inflates single blocks. */
 #ifndef CR_IO_SOURCE_H
 #define CR_IO_SOURCE_H
 
@@ -23,8 +23,8 @@ CROCUTA_CHECKED int cr_refuse_url(const char *path, crocuta_error *error);
 CROCUTA_CHECKED int cr_read_file(const char *path, int64_t limit, char **data, int64_t *bytes,
 				 crocuta_error *error);
 
-/* Open a path, or "-" for standard input, as a stream of htslib's; URLs and the schemes of htslib are
- * not followed. *file is closed with hclose(), or by who takes it over. EARG, EIO. */
+/* Open a path, or "-" for standard input, as a stream of htslib's; URLs and the schemes of htslib
+ * are not followed. *file is closed with hclose(), or by who takes it over. EARG, EIO. */
 struct hFILE;
 CROCUTA_CHECKED int cr_open_stream(const char *path, struct hFILE **file, crocuta_error *error);
 

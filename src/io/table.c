@@ -46,8 +46,9 @@ static int write_clean(cr_output *output, const char *text, crocuta_error *error
 		int64_t used = 0;
 
 		for (; *text && used < (int64_t)sizeof clean; text++)
-			clean[used++] = (char)(*text == '\t' || *text == '\n' || *text == '\r' ? ' '
-											       : *text);
+			clean[used++] =
+				(char)(*text == '\t' || *text == '\n' || *text == '\r' ? ' '
+										       : *text);
 		code = cr_output_write(output, clean, used, error);
 	}
 	return code;
@@ -101,8 +102,8 @@ int cr_table_row(cr_output *output, const cr_row *row, const float *values, int6
 
 	for (int64_t i = 0; !code && i < columns; i++) {
 		text[0] = '\t';
-		code = cr_output_write(output, text, 1 + cr_format_number(values[i], digits, text + 1),
-				       error);
+		code = cr_output_write(output, text,
+				       1 + cr_format_number(values[i], digits, text + 1), error);
 	}
 	return code ? code : cr_output_text(output, "\n", error);
 }

@@ -17,9 +17,9 @@
 #include "io/table.h"
 
 #define ZOOMS 10
-#define PIECE 2000           /* entries a call: 12 bytes each, below the 32 KiB of a block */
-#define RUN_AT_LEAST 64      /* values without a gap that are worth a fixed-step block */
-#define ZOOM_LIMIT 64000000  /* libBigWig builds zooms from 12 bytes an entry of a whole contig */
+#define PIECE 2000          /* entries a call: 12 bytes each, below the 32 KiB of a block */
+#define RUN_AT_LEAST 64     /* values without a gap that are worth a fixed-step block */
+#define ZOOM_LIMIT 64000000 /* libBigWig builds zooms from 12 bytes an entry of a whole contig */
 
 struct cr_track {
 	cr_output *output;
@@ -104,17 +104,20 @@ int cr_track_start_bigwig(cr_output *output, const cr_contigs *contigs, cr_track
 
 	*track = NULL;
 	if (!part)
-		return cr_fail(error, CROCUTA_EARG, "%.200s: bigWig is written to regular files only",
+		return cr_fail(error, CROCUTA_EARG,
+			       "%.200s: bigWig is written to regular files only",
 			       cr_output_path(output));
 	if (count > 65535)
-		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.200s: %lld contigs, more than the 65,535 of a bigWig; write bedgraph",
-			       cr_output_path(output), (long long)count);
+		return cr_fail(
+			error, CROCUTA_EINPUT,
+			"%.200s: %lld contigs, more than the 65,535 of a bigWig; write bedgraph",
+			cr_output_path(output), (long long)count);
 	for (int64_t i = 0; i < count; i++)
 		if (cr_contigs_length(contigs, i) > UINT32_MAX)
-			return cr_fail(error, CROCUTA_EINPUT,
-				       "%.200s: contig \"%.80s\" is too long for bigWig; write bedgraph",
-				       cr_output_path(output), cr_contigs_name(contigs, i));
+			return cr_fail(
+				error, CROCUTA_EINPUT,
+				"%.200s: contig \"%.80s\" is too long for bigWig; write bedgraph",
+				cr_output_path(output), cr_contigs_name(contigs, i));
 	made = make_track(output, contigs);
 	if (!made)
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a track");
@@ -181,8 +184,8 @@ static void summarise(cr_track *track, int64_t start, int64_t end, float value)
 	track->last_value = value;
 }
 
-/* Values first .. first + count of an add call that starts at `start`, all present and of whole bins,
- * as one fixed-step block. */
+/* Values first .. first + count of an add call that starts at `start`, all present and of whole
+ * bins, as one fixed-step block. */
 static int add_run(cr_track *track, int64_t start, int64_t bin, const float *values, int64_t count,
 		   crocuta_error *error)
 {
@@ -198,7 +201,8 @@ static int add_run(cr_track *track, int64_t start, int64_t bin, const float *val
 	return CROCUTA_OK;
 }
 
-static int add_single(cr_track *track, int64_t start, int64_t end, float value, crocuta_error *error)
+static int add_single(cr_track *track, int64_t start, int64_t end, float value,
+		      crocuta_error *error)
 {
 	const char *name = cr_contigs_name(track->contigs, track->contig);
 	uint32_t from = (uint32_t)start, to = (uint32_t)end;
@@ -231,7 +235,8 @@ static int add_bigwig(cr_track *track, int64_t start, int64_t end, int64_t bin, 
 		}
 		if (!isnan(values[i]))
 			code = add_single(track, start + i * bin,
-					  i < whole ? start + (i + 1) * bin : end, values[i], error);
+					  i < whole ? start + (i + 1) * bin : end, values[i],
+					  error);
 		i++;
 	}
 	return code;
@@ -324,9 +329,10 @@ static int verify_bigwig(const cr_track *track, crocuta_error *error)
 		bwClose(file);
 	if (good)
 		return CROCUTA_OK;
-	return cr_fail(error, CROCUTA_EIO,
-		       "%.200s: the finished bigWig is incomplete when read again; is the disk full?",
-		       cr_output_path(track->output));
+	return cr_fail(
+		error, CROCUTA_EIO,
+		"%.200s: the finished bigWig is incomplete when read again; is the disk full?",
+		cr_output_path(track->output));
 }
 
 int cr_track_finish(cr_track *track, crocuta_error *error)

@@ -17,8 +17,8 @@ typedef struct cr_track cr_track;
 
 /* bedGraph on output (plain or bgzf; caller's): equal neighbours are merged, `digits` significant
  * digits. contigs must outlive the track. */
-CROCUTA_CHECKED int cr_track_start_bedgraph(cr_output *output, const cr_contigs *contigs, int digits,
-					    cr_track **track, crocuta_error *error);
+CROCUTA_CHECKED int cr_track_start_bedgraph(cr_output *output, const cr_contigs *contigs,
+					    int digits, cr_track **track, crocuta_error *error);
 
 /* bigWig on output, which must have been opened with `external` and not be written straight (EARG).
  * EINPUT for a contig of 2^32 bases or more. */

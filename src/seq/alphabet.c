@@ -4,10 +4,10 @@
 #define BOTH(upper, value) [upper] = value, [(upper) + 32] = value
 
 static const char canonical_letters[256] = {
-	BOTH('A', 'A'), BOTH('C', 'C'), BOTH('G', 'G'), BOTH('T', 'T'), BOTH('U', 'T'),
-	BOTH('N', 'N'), BOTH('R', 'N'), BOTH('Y', 'N'), BOTH('S', 'N'), BOTH('W', 'N'),
-	BOTH('K', 'N'), BOTH('M', 'N'), BOTH('B', 'N'), BOTH('D', 'N'), BOTH('H', 'N'),
-	BOTH('V', 'N'),
+	BOTH('A', 'A'), BOTH('C', 'C'), BOTH('G', 'G'), BOTH('T', 'T'),
+	BOTH('U', 'T'), BOTH('N', 'N'), BOTH('R', 'N'), BOTH('Y', 'N'),
+	BOTH('S', 'N'), BOTH('W', 'N'), BOTH('K', 'N'), BOTH('M', 'N'),
+	BOTH('B', 'N'), BOTH('D', 'N'), BOTH('H', 'N'), BOTH('V', 'N'),
 };
 
 #define PAIR(one, other)                                                                           \
@@ -15,8 +15,9 @@ static const char canonical_letters[256] = {
 #define SELF(letter) [letter] = letter, [(letter) + 32] = (letter) + 32
 
 static const char complements[256] = {
-	PAIR('A', 'T'), PAIR('C', 'G'), PAIR('R', 'Y'), PAIR('K', 'M'), PAIR('B', 'V'),
-	PAIR('D', 'H'), SELF('N'), SELF('S'), SELF('W'), ['U'] = 'A', ['u'] = 'a',
+	PAIR('A', 'T'), PAIR('C', 'G'), PAIR('R', 'Y'), PAIR('K', 'M'),
+	PAIR('B', 'V'), PAIR('D', 'H'), SELF('N'),      SELF('S'),
+	SELF('W'),      ['U'] = 'A',    ['u'] = 'a',
 };
 
 char cr_base_canonical(char byte)

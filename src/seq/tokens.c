@@ -6,12 +6,18 @@
 static uint8_t token_of(char canonical)
 {
 	switch (canonical) {
-	case 'A': return CR_TOKEN_A;
-	case 'C': return CR_TOKEN_C;
-	case 'G': return CR_TOKEN_G;
-	case 'T': return CR_TOKEN_T;
-	case 'N': return CR_TOKEN_N;
-	default: return CR_TOKEN_UNK;
+	case 'A':
+		return CR_TOKEN_A;
+	case 'C':
+		return CR_TOKEN_C;
+	case 'G':
+		return CR_TOKEN_G;
+	case 'T':
+		return CR_TOKEN_T;
+	case 'N':
+		return CR_TOKEN_N;
+	default:
+		return CR_TOKEN_UNK;
 	}
 }
 

@@ -7,8 +7,7 @@
 static int valid(const cr_windows *windows)
 {
 	return windows->start >= 0 && windows->end >= windows->start && windows->end <= LONGEST &&
-	       windows->window >= 1 && windows->overlap >= 0 &&
-	       windows->overlap < windows->window;
+	       windows->window >= 1 && windows->overlap >= 0 && windows->overlap < windows->window;
 }
 
 int64_t cr_windows_count(const cr_windows *windows)

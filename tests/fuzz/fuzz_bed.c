@@ -46,7 +46,8 @@ static void check_again(const cr_contigs *contigs, const cr_regions *regions)
 		if (it->start < 0 || it->start >= it->end ||
 		    it->end > cr_contigs_length(contigs, it->contig))
 			abort();
-		used += (size_t)snprintf(text + used, capacity - used, "%s\t%lld\t%lld\t%s\t0\t%c\n",
+		used += (size_t)snprintf(text + used, capacity - used,
+					 "%s\t%lld\t%lld\t%s\t0\t%c\n",
 					 cr_contigs_name(contigs, it->contig), (long long)it->start,
 					 (long long)it->end, it->name ? it->name : ".", it->strand);
 	}

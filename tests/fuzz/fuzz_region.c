@@ -1,5 +1,5 @@
-/* fuzz_region.c - the -r grammar: whatever parses lies on its contig, prints, and parses back to the
- * same; whatever does not says why. Input: the list, as text. */
+/* fuzz_region.c - the -r grammar: whatever parses lies on its contig, prints, and parses back to
+ * the same; whatever does not says why. Input: the list, as text. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,14 +14,27 @@ static cr_contigs *make_contigs(void)
 	static const struct {
 		const char *name;
 		int64_t length;
-	} known[] = {{"chr1", 248956422},  {"chr2", 5000}, {"HLA*01:01", 300}, {"chr:1", 90},
-		     {"chr", 80},          {"a,b", 50},    {"200", 70},        {"{x}", 40},
-		     {"chr1:5-6", 30},     {"odd}:1", 20}, {"1", 1},           {"2", (int64_t)1 << 60},
-		     {"-", 9},             {":", 8},       {",", 7},           {"}", 6}};
+	} known[] = {{"chr1", 248956422},
+		     {"chr2", 5000},
+		     {"HLA*01:01", 300},
+		     {"chr:1", 90},
+		     {"chr", 80},
+		     {"a,b", 50},
+		     {"200", 70},
+		     {"{x}", 40},
+		     {"chr1:5-6", 30},
+		     {"odd}:1", 20},
+		     {"1", 1},
+		     {"2", (int64_t)1 << 60},
+		     {"-", 9},
+		     {":", 8},
+		     {",", 7},
+		     {"}", 6}};
 	cr_contigs *contigs = cr_contigs_new();
 
 	for (size_t i = 0; contigs && i < sizeof known / sizeof *known; i++)
-		if (cr_contigs_add(contigs, known[i].name, strlen(known[i].name), known[i].length, NULL))
+		if (cr_contigs_add(contigs, known[i].name, strlen(known[i].name), known[i].length,
+				   NULL))
 			abort();
 	return contigs;
 }

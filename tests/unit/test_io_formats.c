@@ -15,6 +15,13 @@
 #include "io/table.h"
 #include "io/track.h"
 
+/* libBigWig forgets some of its buffers when it cannot write. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libBigWig";
+}
+
 static crocuta_error error;
 
 static cr_output *open_good(const char *name, const cr_output_options *options)
@@ -45,7 +52,8 @@ static void test_npy(void **state)
 			cr_output *output = open_good("a.npy", NULL);
 			cr_npy *npy;
 
-			check_ok(cr_npy_start(output, known ? 4 : -1, 3, half, &npy, &error), &error);
+			check_ok(cr_npy_start(output, known ? 4 : -1, 3, half, &npy, &error),
+				 &error);
 			check_ok(cr_npy_write(npy, values, 1, &error), &error);
 			check_ok(cr_npy_write(npy, values + 3, 3, &error), &error);
 			assert_int_equal(cr_npy_rows(npy), 4);
@@ -56,12 +64,14 @@ static void test_npy(void **state)
 			assert_int_equal(bytes, cr_npy_bytes(4, 3, half));
 			assert_memory_equal(data, "\x93NUMPY\x01\x00\x76\x00{'descr': '<f", 23);
 			assert_int_equal(data[23], half ? '2' : '4');
-			assert_non_null(strstr(data + 10, "'fortran_order': False, 'shape': (4, 3), }"));
+			assert_non_null(
+				strstr(data + 10, "'fortran_order': False, 'shape': (4, 3), }"));
 			assert_int_equal(data[127], '\n');
 			if (!half)
 				assert_memory_equal(data + 128, values, sizeof values);
 			else
-				assert_memory_equal(data + 128, "\x00\xbc\x00\xb8\x00\x00\x00\x38\x00\x3c", 10);
+				assert_memory_equal(data + 128,
+						    "\x00\xbc\x00\xb8\x00\x00\x00\x38\x00\x3c", 10);
 		}
 }
 
@@ -78,11 +88,13 @@ static void test_npy_refusals(void **state)
 	check_failed(cr_npy_write(npy, values, 3, &error), CROCUTA_EINTERNAL, &error, "more rows");
 	check_failed(cr_npy_finish(npy, &error), CROCUTA_EINTERNAL, &error, "0 rows written, 2");
 	values[1] = INFINITY;
-	check_ok(cr_npy_write(npy, values, 2, &error), &error); /* infinity itself is the caller's */
+	check_ok(cr_npy_write(npy, values, 2, &error),
+		 &error); /* infinity itself is the caller's */
 	cr_npy_free(npy);
 	cr_output_free(output);
 	check_ok(cr_output_open("/dev/full", NULL, &full, &error), &error);
-	check_failed(cr_npy_start(full, -1, 2, 0, &npy, &error), CROCUTA_EARG, &error, "regular file");
+	check_failed(cr_npy_start(full, -1, 2, 0, &npy, &error), CROCUTA_EARG, &error,
+		     "regular file");
 	cr_output_free(full);
 	output = open_good("b.npy", NULL);
 	check_failed(cr_npy_start(output, INT64_MAX / 2, 8, 0, &npy, &error), CROCUTA_EARG, &error,
@@ -206,7 +218,8 @@ static void test_rows(void **state)
 
 static void test_meta(void **state)
 {
-	json_t *object = json_pack("{s:s, s:i, s:f}", "version", "0.1.0", "bin", 128, "shift", 0.05);
+	json_t *object =
+		json_pack("{s:s, s:i, s:f}", "version", "0.1.0", "bin", 128, "shift", 0.05);
 
 	(void)state;
 	check_ok(cr_meta_save(in_directory("m.meta.json"), object, NULL, &error), &error);
@@ -238,11 +251,13 @@ static void test_bedgraph(void **state)
 	(void)state;
 	check_ok(cr_track_start_bedgraph(output, contigs, 6, &track, &error), &error);
 	check_ok(cr_track_add(track, 0, 10, 16, 1, values, &error), &error);
-	check_ok(cr_track_add(track, 0, 16, 18, 1, more, &error), &error);   /* merged across calls */
-	check_ok(cr_track_add(track, 0, 20, 30, 8, more, &error), &error);   /* short last bin */
+	check_ok(cr_track_add(track, 0, 16, 18, 1, more, &error), &error); /* merged across calls */
+	check_ok(cr_track_add(track, 0, 20, 30, 8, more, &error), &error); /* short last bin */
 	check_ok(cr_track_add(track, 2, 0, 1, 1, more, &error), &error);
-	check_failed(cr_track_add(track, 1, 0, 1, 1, more, &error), CROCUTA_EINTERNAL, &error, "order");
-	check_failed(cr_track_add(track, 2, 0, 1, 1, more, &error), CROCUTA_EINTERNAL, &error, "order");
+	check_failed(cr_track_add(track, 1, 0, 1, 1, more, &error), CROCUTA_EINTERNAL, &error,
+		     "order");
+	check_failed(cr_track_add(track, 2, 0, 1, 1, more, &error), CROCUTA_EINTERNAL, &error,
+		     "order");
 	check_ok(cr_track_finish(track, &error), &error);
 	cr_track_free(track);
 	commit(output);
@@ -305,9 +320,9 @@ static void test_bigwig(void **state)
 		assert_true(file->hdr->nLevels > 0);
 		assert_true(file->hdr->maxVal == -1.0);
 		for (int64_t contig = 0; contig < 3; contig += 2) {
-			bwOverlappingIntervals_t *found = bwGetValues(
-				file, (char *)cr_contigs_name(contigs, contig), 0,
-				(uint32_t)lengths[contig], 1);
+			bwOverlappingIntervals_t *found =
+				bwGetValues(file, (char *)cr_contigs_name(contigs, contig), 0,
+					    (uint32_t)lengths[contig], 1);
 
 			assert_non_null(found);
 			assert_int_equal(found->l, lengths[contig]);
@@ -382,11 +397,16 @@ static void test_bigwig_refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_npy),     cmocka_unit_test(test_npy_refusals),
-		cmocka_unit_test(test_half),    cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_table),   cmocka_unit_test(test_rows),
-		cmocka_unit_test(test_meta),    cmocka_unit_test(test_bedgraph),
-		cmocka_unit_test(test_bigwig),  cmocka_unit_test(test_bigwig_full),
+		cmocka_unit_test(test_npy),
+		cmocka_unit_test(test_npy_refusals),
+		cmocka_unit_test(test_half),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_meta),
+		cmocka_unit_test(test_bedgraph),
+		cmocka_unit_test(test_bigwig),
+		cmocka_unit_test(test_bigwig_full),
 		cmocka_unit_test(test_bigwig_refusals),
 	};
 

@@ -72,10 +72,11 @@ static void test_refusals(void **state)
 	(void)state;
 	inputs[0] = path;
 	assert_int_equal(symlink(path, in_directory("link.fa")), 0);
-	check_failed(cr_output_open(in_directory("link.fa"), &options, &output, &error), CROCUTA_EARG,
-		     &error, "are the same file");
+	check_failed(cr_output_open(in_directory("link.fa"), &options, &output, &error),
+		     CROCUTA_EARG, &error, "are the same file");
 	assert_null(output);
-	check_failed(cr_output_preflight(path, &options, &error), CROCUTA_EARG, &error, "same file");
+	check_failed(cr_output_preflight(path, &options, &error), CROCUTA_EARG, &error,
+		     "same file");
 	options = (cr_output_options){.no_clobber = 1};
 	check_failed(cr_output_open(path, &options, &output, &error), CROCUTA_EREFUSED, &error,
 		     "exists, and --no-clobber");
@@ -83,8 +84,10 @@ static void test_refusals(void **state)
 		     "Is a directory");
 	check_failed(cr_output_open(in_directory("no/such/x"), NULL, &output, &error), CROCUTA_EIO,
 		     &error, "No such file");
-	check_failed(cr_output_open("", NULL, &output, &error), CROCUTA_EIO, &error, "cannot write");
-	check_failed(cr_output_open("s3://x/y", NULL, &output, &error), CROCUTA_EARG, &error, "URL");
+	check_failed(cr_output_open("", NULL, &output, &error), CROCUTA_EIO, &error,
+		     "cannot write");
+	check_failed(cr_output_open("s3://x/y", NULL, &output, &error), CROCUTA_EARG, &error,
+		     "URL");
 	options = (cr_output_options){.bytes_needed = (int64_t)1 << 61};
 	check_failed(cr_output_preflight(in_directory("x"), &options, &error), CROCUTA_EIO, &error,
 		     "needs 2305843009213693952 bytes, the file system has ");
@@ -101,8 +104,8 @@ static void test_refusals(void **state)
 	assert_false(exists(in_directory("x")));
 	if (geteuid()) {
 		assert_int_equal(mkdir(in_directory("locked"), 0500), 0);
-		check_failed(cr_output_preflight(in_directory("locked/x"), NULL, &error), CROCUTA_EIO,
-			     &error, "Permission denied");
+		check_failed(cr_output_preflight(in_directory("locked/x"), NULL, &error),
+			     CROCUTA_EIO, &error, "Permission denied");
 	}
 }
 
@@ -115,7 +118,8 @@ static void test_late_refusal(void **state)
 	(void)state;
 	output = open_good(in_directory("late"), &options);
 	put_file("late", "other");
-	check_failed(cr_output_commit(output, &error), CROCUTA_EREFUSED, &error, "appeared meanwhile");
+	check_failed(cr_output_commit(output, &error), CROCUTA_EREFUSED, &error,
+		     "appeared meanwhile");
 	cr_output_free(output);
 	assert_string_equal(get_file(in_directory("late"), NULL), "other");
 	assert_int_equal(count_files("part"), 0);
@@ -182,7 +186,8 @@ static void test_size_limit(void **state)
 		code = cr_output_write(output, large, 1 << 20, &error);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
 	assert_int_equal(error.os_errno, EFBIG);
-	check_failed(code, CROCUTA_EIO, &error, "after 3145728 bytes (nothing is kept under that name)");
+	check_failed(code, CROCUTA_EIO, &error,
+		     "after 3145728 bytes (nothing is kept under that name)");
 	cr_output_free(output);
 	assert_string_equal(get_file(in_directory("limited"), NULL), "old");
 	assert_int_equal(count_files("part"), 0);
@@ -279,7 +284,8 @@ static void test_set(void **state)
 
 	(void)state;
 	check_ok(cr_output_set_add(set, in_directory("s.npy"), NULL, &data, &error), &error);
-	check_ok(cr_output_set_add(set, in_directory("s.rows.bed.gz"), &bgzf, &rows, &error), &error);
+	check_ok(cr_output_set_add(set, in_directory("s.rows.bed.gz"), &bgzf, &rows, &error),
+		 &error);
 	check_ok(cr_output_text(data, "data", &error), &error);
 	check_ok(cr_output_text(rows, "rows", &error), &error);
 	assert_false(exists(in_directory("s.npy")));
@@ -366,12 +372,12 @@ static void test_long_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_commit),         cmocka_unit_test(test_refusals),
-		cmocka_unit_test(test_late_refusal),   cmocka_unit_test(test_symlink_target),
-		cmocka_unit_test(test_full_device),    cmocka_unit_test(test_size_limit),
-		cmocka_unit_test(test_pipe),           cmocka_unit_test(test_bgzf),
-		cmocka_unit_test(test_set),            cmocka_unit_test(test_abort_all),
-		cmocka_unit_test(test_leftover),       cmocka_unit_test(test_long_name),
+		cmocka_unit_test(test_commit),       cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_late_refusal), cmocka_unit_test(test_symlink_target),
+		cmocka_unit_test(test_full_device),  cmocka_unit_test(test_size_limit),
+		cmocka_unit_test(test_pipe),         cmocka_unit_test(test_bgzf),
+		cmocka_unit_test(test_set),          cmocka_unit_test(test_abort_all),
+		cmocka_unit_test(test_leftover),     cmocka_unit_test(test_long_name),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -95,7 +95,8 @@ static void test_fastq(void **state)
 	(void)state;
 	good("@r1 x\nACGT\n+\nIIII\n@r2\nTT\n+r2\n@@", "r1:ACGT;r2:TT");
 	good("@r1\r\nAC\r\nGT\r\n+\r\nII\r\nII\r\n\r\n@r2\r\nA\r\n+\r\n!\r\n", "r1:ACGT;r2:A");
-	assert_string_equal(read_all(put_file("r", "@r1\n\n+\n\n@r2\nA\n+\nI\n"), NULL, &counts), "r2:A");
+	assert_string_equal(read_all(put_file("r", "@r1\n\n+\n\n@r2\nA\n+\nI\n"), NULL, &counts),
+			    "r2:A");
 	assert_int_equal(counts.no_sequence, 1);
 	assert_int_equal(counts.records, 1);
 	assert_int_equal(counts.bases, 1);
@@ -124,7 +125,8 @@ static void test_long(void **state)
 	assert_non_null(read_all(put_file("long", text), &options, NULL));
 	options.max_length--;
 	assert_null(read_all(in_directory("long"), &options, NULL));
-	check_failed(error.code, CROCUTA_EINPUT, &error, "long:2: the record is longer than allowed");
+	check_failed(error.code, CROCUTA_EINPUT, &error,
+		     "long:2: the record is longer than allowed");
 	memset(name, 'n', 5000);
 	name[0] = '>';
 	strcpy(name + 5000, "\nA\n");
@@ -240,9 +242,11 @@ static void test_sam(void **state)
 	expect(put_bgzf("x.sam.gz", sam_text), "f:ACGG;r:ACCGT;u:TTN", __LINE__);
 	strcpy(cut, sam_text);
 	cut[strlen(cut) - 3] = '\0';
-	expect_failure(put_file("cut.sam", cut), CROCUTA_EINPUT, "last line has no line end", __LINE__);
-	expect_failure(put_file("bad.sam", "@SQ\tSN:c\tLN:10\nx\t0\tc\t1\t9\t4M\t*\t0\t0\tAC\tIIII\n"),
-		       CROCUTA_EINPUT, "record 1 cannot be read", __LINE__);
+	expect_failure(put_file("cut.sam", cut), CROCUTA_EINPUT, "last line has no line end",
+		       __LINE__);
+	expect_failure(
+		put_file("bad.sam", "@SQ\tSN:c\tLN:10\nx\t0\tc\t1\t9\t4M\t*\t0\t0\tAC\tIIII\n"),
+		CROCUTA_EINPUT, "record 1 cannot be read", __LINE__);
 	expect_failure(put_file("eq.sam", "@SQ\tSN:c\tLN:10\nx\t0\tc\t1\t9\t2M\t*\t0\t0\tA=\tII\n"),
 		       CROCUTA_EINPUT, "has '=' for a base", __LINE__);
 }
@@ -263,7 +267,8 @@ static void test_bam(void **state)
 	check_failed(error.code, CROCUTA_EINPUT, &error, "more than 50");
 	get_file("test-data/reads/aligned.bam", &bytes);
 	memcpy(data, get_file("test-data/reads/aligned.bam", NULL), bytes);
-	expect_failure(put_bytes("x.bam", data, bytes - 28), CROCUTA_EINPUT, "no end marker", __LINE__);
+	expect_failure(put_bytes("x.bam", data, bytes - 28), CROCUTA_EINPUT, "no end marker",
+		       __LINE__);
 	assert_non_null(read_all(in_directory("x.bam"), &lenient, NULL));
 	expect_failure(put_bytes("x.bam", data, bytes - 100), CROCUTA_EINPUT, "no end marker",
 		       __LINE__);
@@ -280,7 +285,8 @@ static void test_orientation(void **state)
 	int compared = 0;
 
 	(void)state;
-	check_ok(cr_records_open("test-data/reads/unaligned.bam", NULL, &unaligned, &error), &error);
+	check_ok(cr_records_open("test-data/reads/unaligned.bam", NULL, &unaligned, &error),
+		 &error);
 	check_ok(cr_records_open("test-data/reads/aligned.bam", NULL, &aligned, &error), &error);
 	assert_int_equal(cr_records_get_format(aligned), CR_RECORDS_ALIGNMENTS);
 	for (;;) {
@@ -311,7 +317,8 @@ static void test_cram(void **state)
 	expected = strdup(read_all("test-data/reads/aligned.bam", NULL, NULL));
 	assert_string_equal(read_all("test-data/reads/aligned.cram", &options, &counts), expected);
 	assert_int_equal(counts.records, 569);
-	expect_failure("test-data/reads/aligned.cram", CROCUTA_EARG, "needs the reference", __LINE__);
+	expect_failure("test-data/reads/aligned.cram", CROCUTA_EARG, "needs the reference",
+		       __LINE__);
 	/* a reference without .fai: none is written; bgzip too */
 	strcpy(fasta, get_file("test-data/reads/ref17.fa", NULL));
 	options.reference = put_file("ref.fa", fasta);
@@ -355,10 +362,10 @@ static void test_cram(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fasta),       cmocka_unit_test(test_fastq),
-		cmocka_unit_test(test_long),        cmocka_unit_test(test_cut_compressed),
-		cmocka_unit_test(test_streams),     cmocka_unit_test(test_sam),
-		cmocka_unit_test(test_bam),         cmocka_unit_test(test_orientation),
+		cmocka_unit_test(test_fasta),   cmocka_unit_test(test_fastq),
+		cmocka_unit_test(test_long),    cmocka_unit_test(test_cut_compressed),
+		cmocka_unit_test(test_streams), cmocka_unit_test(test_sam),
+		cmocka_unit_test(test_bam),     cmocka_unit_test(test_orientation),
 		cmocka_unit_test(test_cram),
 	};
 

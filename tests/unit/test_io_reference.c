@@ -133,7 +133,8 @@ static void test_random_layouts(void **state)
 			i += line;
 		}
 		text[used] = '\0';
-		reference = open_good(round % 2 ? put_bgzf("r.fa.gz", text) : put_file("r.fa", text));
+		reference =
+			open_good(round % 2 ? put_bgzf("r.fa.gz", text) : put_file("r.fa", text));
 		assert_int_equal(cr_contigs_length(cr_reference_contigs(reference), 0), LENGTH);
 		for (int i = 0; i < 200; i++) {
 			int start = rand_r(&seed) % LENGTH, end = start + rand_r(&seed) % 70000;
@@ -165,8 +166,10 @@ static void test_bad_files(void **state)
 	refuse(put_file("e.fa", ""), CROCUTA_EINPUT, "is empty");
 	refuse(put_file("e.fa", "\n\n"), CROCUTA_EINPUT, "holds no sequence");
 	refuse(put_file("e.fa", "ACGT\n"), CROCUTA_EINPUT, "e.fa:1: byte 0x41 ('A')");
-	refuse(put_file("e.fa", ">a\nA\n>b\n"), CROCUTA_EINPUT, "e.fa:3: \"b\" is a header without");
-	refuse(put_file("e.fa", ">a\n>b\nA\n"), CROCUTA_EINPUT, "e.fa:1: \"a\" is a header without");
+	refuse(put_file("e.fa", ">a\nA\n>b\n"), CROCUTA_EINPUT,
+	       "e.fa:3: \"b\" is a header without");
+	refuse(put_file("e.fa", ">a\n>b\nA\n"), CROCUTA_EINPUT,
+	       "e.fa:1: \"a\" is a header without");
 	refuse(put_file("e.fa", ">\nA\n"), CROCUTA_EINPUT, "e.fa:1: the header line has no name");
 	refuse(put_file("e.fa", "> a\nA\n"), CROCUTA_EINPUT, "no name");
 	refuse(put_file("e.fa", ">a\nA\n>b\nC\n>a x\nG\n"), CROCUTA_EINPUT,
@@ -180,8 +183,9 @@ static void test_bad_files(void **state)
 
 static void test_bad_bytes(void **state)
 {
-	static const char *const texts[] = {">a\nACG>T\n", ">a\nACG T\n", ">a\nACG\tT\n", ">a\nACG*T\n",
-					    ">a\nACG-T\n", ">a\nACG\xe9T\n", ">a\nACGXT\n"};
+	static const char *const texts[] = {">a\nACG>T\n", ">a\nACG T\n", ">a\nACG\tT\n",
+					    ">a\nACG*T\n", ">a\nACG-T\n", ">a\nACG\xe9T\n",
+					    ">a\nACGXT\n"};
 	crocuta_error error = {0};
 	cr_reference *reference;
 	char out[8];
@@ -206,9 +210,12 @@ static void test_false_index(void **state)
 	static const struct {
 		const char *fai, *message;
 	} cases[] = {
-		{"one\t14\t18\t6\t7\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n", "no header line ends"},
-		{"one\t14\t17\t7\t8\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n", "lines do not end where"},
-		{"one\t14\t17\t6\t8\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n", "lines do not end where"},
+		{"one\t14\t18\t6\t7\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n",
+		 "no header line ends"},
+		{"one\t14\t17\t7\t8\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n",
+		 "lines do not end where"},
+		{"one\t14\t17\t6\t8\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n",
+		 "lines do not end where"},
 		{"one\t12\t17\t6\t7\ntwo\t4\t39\t4\t5\nthree\t1\t53\t1\t2\n", "does not end where"},
 		{"one\t14\t17\t0\t7\n", "bases a line must be"},
 		{"one\t14\t17\t6\t5\n", "line width must be"},
@@ -273,9 +280,9 @@ static void test_mutated_index(void **state)
 
 					memcpy(it, columns[i], sizeof it);
 					it[column] += i == contig ? change : 0;
-					used += sprintf(fai + used, "%s\t%ld\t%ld\t%ld\t%ld\n", names[i],
-							(long)it[0], (long)it[1], (long)it[2],
-							(long)it[3]);
+					used += sprintf(fai + used, "%s\t%ld\t%ld\t%ld\t%ld\n",
+							names[i], (long)it[0], (long)it[1],
+							(long)it[2], (long)it[3]);
 				}
 				put_file("m.fa.fai", fai);
 				tried++;
@@ -310,7 +317,8 @@ static void test_false_gzi(void **state)
 	strcpy(text, ">a\n");
 	for (int i = 0; i < 5000; i++)
 		sprintf(text + strlen(text), "%.*s\n", 60,
-			"ACGGTCAGGCTAGCATCGACTAGCATCATTTACGAGCATCGACTCTTTGGAGAGCTCCAGACGTA" + i % 5);
+			"ACGGTCAGGCTAGCATCGACTAGCATCATTTACGAGCATCGACTCTTTGGAGAGCTCCAGACGTA" +
+				i % 5);
 	path = put_bgzf("g.fa.gz", text);
 	assert_int_equal(fai_build(path), 0);
 	beside = in_directory("g.fa.gz.gzi");
@@ -320,9 +328,10 @@ static void test_false_gzi(void **state)
 	reference = open_good(path);
 	cr_reference_close(reference);
 	for (int round = 0; round < 7; round++) {
-		static const char *const messages[] = {
-			"size does not fit", "size does not fit", "size does not fit", "do not rise",
-			"do not rise",       "behind the end",    "no block of that size"};
+		static const char *const messages[] = {"size does not fit",    "size does not fit",
+						       "size does not fit",    "do not rise",
+						       "do not rise",          "behind the end",
+						       "no block of that size"};
 
 		memcpy(gzi, good, bytes);
 		if (round == 0)
@@ -388,9 +397,11 @@ static void test_changed(void **state)
 	reference = open_good(path);
 	check_ok(cr_reference_unchanged(reference, &error), &error);
 	put_file("c.fa", ">one\nACGTACGTACGTAC\n>two\nCC\n");
-	check_failed(cr_reference_unchanged(reference, &error), CROCUTA_EINPUT, &error, "was changed");
+	check_failed(cr_reference_unchanged(reference, &error), CROCUTA_EINPUT, &error,
+		     "was changed");
 	unlink(path);
-	check_failed(cr_reference_unchanged(reference, &error), CROCUTA_EIO, &error, "No such file");
+	check_failed(cr_reference_unchanged(reference, &error), CROCUTA_EIO, &error,
+		     "No such file");
 	cr_reference_close(reference);
 }
 
@@ -418,8 +429,8 @@ static void test_huge(void **state)
 	assert_int_equal(cr_contigs_length(cr_reference_contigs(reference), 0), length);
 	check_ok(cr_reference_fetch(reference, 0, length - 5, length, out, &error), &error);
 	assert_string_equal(out, "TTACA");
-	check_failed(cr_reference_fetch(reference, 0, length - 9, length, out, &error), CROCUTA_EINPUT,
-		     &error, "base 2147484640: byte 0x00");
+	check_failed(cr_reference_fetch(reference, 0, length - 9, length, out, &error),
+		     CROCUTA_EINPUT, &error, "base 2147484640: byte 0x00");
 	cr_reference_close(reference);
 }
 
@@ -436,12 +447,12 @@ static void test_real(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_simple),      cmocka_unit_test(test_layouts),
+		cmocka_unit_test(test_simple),         cmocka_unit_test(test_layouts),
 		cmocka_unit_test(test_random_layouts), cmocka_unit_test(test_bad_files),
-		cmocka_unit_test(test_bad_bytes),   cmocka_unit_test(test_false_index),
-		cmocka_unit_test(test_mutated_index), cmocka_unit_test(test_false_gzi),
-		cmocka_unit_test(test_damaged_bgzf), cmocka_unit_test(test_changed),
-		cmocka_unit_test(test_huge),        cmocka_unit_test(test_real),
+		cmocka_unit_test(test_bad_bytes),      cmocka_unit_test(test_false_index),
+		cmocka_unit_test(test_mutated_index),  cmocka_unit_test(test_false_gzi),
+		cmocka_unit_test(test_damaged_bgzf),   cmocka_unit_test(test_changed),
+		cmocka_unit_test(test_huge),           cmocka_unit_test(test_real),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

@@ -9,9 +9,9 @@ static const struct {
 	const char *name;
 	int64_t length;
 } known[] = {
-	{"chr1", 1000000}, {"chr2", 5000}, {"chrM", 16569}, {"HLA*01:01", 300}, {"chr:1", 90},
-	{"chr", 80},       {"a,b", 50},    {"200", 70},     {"{x}", 40},        {"chr1:5-6", 30},
-	{"odd}:1", 20},
+	{"chr1", 1000000}, {"chr2", 5000},   {"chrM", 16569}, {"HLA*01:01", 300},
+	{"chr:1", 90},     {"chr", 80},      {"a,b", 50},     {"200", 70},
+	{"{x}", 40},       {"chr1:5-6", 30}, {"odd}:1", 20},
 };
 
 static int make_contigs(void **state)
@@ -100,7 +100,8 @@ static void test_grammar(void **state)
 static void test_ambiguity(void **state)
 {
 	(void)state;
-	refuse("chr:1", CROCUTA_EARG, "can mean bases 1-1 of contig \"chr\" or all of contig \"chr:1\"");
+	refuse("chr:1", CROCUTA_EARG,
+	       "can mean bases 1-1 of contig \"chr\" or all of contig \"chr:1\"");
 	parse("{chr:1}", "chr:1:0-90");
 	parse("{chr}:1", "chr:0-1");
 	refuse("chr1:5-6", CROCUTA_EARG, "can mean");
@@ -135,7 +136,8 @@ static void test_bad_lists(void **state)
 	refuse("{chr2:5", CROCUTA_EARG, "brace is not closed");
 	refuse("{chr9}", CROCUTA_EINPUT, "no contig \"chr9\"");
 	refuse("{chr2}x", CROCUTA_EARG, "behind the brace");
-	refuse("chr9", CROCUTA_EINPUT, "no contig \"chr9\"; the file has chr1, chr2, chrM and 8 more");
+	refuse("chr9", CROCUTA_EINPUT,
+	       "no contig \"chr9\"; the file has chr1, chr2, chrM and 8 more");
 	refuse("2:1-5", CROCUTA_EINPUT, "no contig \"2\"");
 	refuse("2:1-5", CROCUTA_EINPUT, "did you mean \"chr2\"?");
 	refuse("MT", CROCUTA_EINPUT, "did you mean \"chrM\"?");
@@ -228,8 +230,9 @@ static void file_refused(const char *path, int code, const char *text, int line)
 
 static void test_bed(void **state)
 {
-	const char *text = "browser position chr1\n#c\ntrack name=x\n\n \t\nchr2\t0\t5000\n"
-			   "chr1\t5\t6\tn 1\t0\t-\r\nchr2 7  9\nchrM\t1\t2\t.\t9\t+\t0\t0\t0\t0\t0\tend";
+	const char *text =
+		"browser position chr1\n#c\ntrack name=x\n\n \t\nchr2\t0\t5000\n"
+		"chr1\t5\t6\tn 1\t0\t-\r\nchr2 7  9\nchrM\t1\t2\t.\t9\t+\t0\t0\t0\t0\t0\tend";
 	crocuta_error error = {0};
 	cr_regions *regions;
 
@@ -290,7 +293,8 @@ static void test_list_file(void **state)
 	list("chr2\t1\nchr2 5 9\n# x\nchr1\t3\t4\textra\n", "chr2:0-1;chr2:4-9;chr1:2-4");
 	bad_list("chr2\t0\n", "\"0\": is not a position (digits only, from 1)");
 	bad_list("chr2\n", "needs 2 columns");
-	bad_list("chr2\t9\t5\n", "the start is behind the end (the file is read as CHROM POS [END]");
+	bad_list("chr2\t9\t5\n",
+		 "the start is behind the end (the file is read as CHROM POS [END]");
 	bad_list("chr2\t1\t5001\n", "ends behind");
 	bad_list("track x\n", "no contig \"track\"");
 }

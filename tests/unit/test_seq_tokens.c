@@ -14,7 +14,8 @@ static void test_canonical(void **state)
 {
 	(void)state;
 	for (int byte = 0; byte < 256; byte++) {
-		char upper = byte >= 'a' && byte <= 'z' ? (char)(byte - 32) : (char)byte, expected = 0;
+		char upper = byte >= 'a' && byte <= 'z' ? (char)(byte - 32) : (char)byte,
+		     expected = 0;
 
 		if (upper && strchr("ACGT", upper))
 			expected = upper;
@@ -106,8 +107,8 @@ static void test_reverse_tokens(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_canonical),  cmocka_unit_test(test_complement),
-		cmocka_unit_test(test_check),      cmocka_unit_test(test_encode),
+		cmocka_unit_test(test_canonical),      cmocka_unit_test(test_complement),
+		cmocka_unit_test(test_check),          cmocka_unit_test(test_encode),
 		cmocka_unit_test(test_reverse_tokens),
 	};
 

@@ -29,8 +29,8 @@ static void check_window(const cr_windows *windows, int64_t k, int64_t count)
 	assert_int_equal(it.end - it.start, width);
 	assert_true(it.report_start >= it.start && it.report_end <= it.end);
 	assert_true(it.report_end > it.report_start);
-	assert_int_equal(it.report_start, k ? cr_windows_get(windows, k - 1).report_end
-					    : windows->start);
+	assert_int_equal(it.report_start,
+			 k ? cr_windows_get(windows, k - 1).report_end : windows->start);
 	if (k == count - 1)
 		assert_int_equal(it.report_end, windows->end);
 	if (!windows->reverse) {
@@ -48,10 +48,14 @@ static void check_window(const cr_windows *windows, int64_t k, int64_t count)
 static void test_example(void **state)
 {
 	cr_windows windows = {.start = 100, .end = 125, .window = 10, .overlap = 4};
-	static const int64_t forward[4][4] = {
-		{100, 110, 100, 110}, {106, 116, 110, 116}, {112, 122, 116, 122}, {115, 125, 122, 125}};
-	static const int64_t reverse[4][4] = {
-		{100, 110, 100, 103}, {103, 113, 103, 109}, {109, 119, 109, 115}, {115, 125, 115, 125}};
+	static const int64_t forward[4][4] = {{100, 110, 100, 110},
+					      {106, 116, 110, 116},
+					      {112, 122, 116, 122},
+					      {115, 125, 122, 125}};
+	static const int64_t reverse[4][4] = {{100, 110, 100, 103},
+					      {103, 113, 103, 109},
+					      {109, 119, 109, 115},
+					      {115, 125, 115, 125}};
 
 	(void)state;
 	for (int turn = 0; turn < 2; turn++) {
@@ -76,7 +80,8 @@ static void test_small(void **state)
 		for (int64_t window = 1; window <= 12; window++)
 			for (int64_t overlap = 0; overlap < window; overlap++)
 				for (int reverse = 0; reverse < 2; reverse++) {
-					cr_windows windows = {7, 7 + length, window, overlap, reverse};
+					cr_windows windows = {7, 7 + length, window, overlap,
+							      reverse};
 					int64_t count = cr_windows_count(&windows);
 
 					assert_int_equal(count > 0, length > 0);
@@ -134,9 +139,9 @@ static void test_mirror(void **state)
 
 static void test_invalid(void **state)
 {
-	static const cr_windows bad[] = {
-		{-1, 5, 3, 1, 0}, {5, 4, 3, 1, 0},  {0, 5, 0, 0, 0},
-		{0, 5, 3, 3, 0},  {0, 5, 3, -1, 0}, {0, ((int64_t)1 << 62) + 1, 3, 1, 0}};
+	static const cr_windows bad[] = {{-1, 5, 3, 1, 0}, {5, 4, 3, 1, 0},
+					 {0, 5, 0, 0, 0},  {0, 5, 3, 3, 0},
+					 {0, 5, 3, -1, 0}, {0, ((int64_t)1 << 62) + 1, 3, 1, 0}};
 	cr_windows good = {0, 5, 3, 1, 0};
 
 	(void)state;
