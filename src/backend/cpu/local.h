@@ -23,7 +23,7 @@ typedef struct cr_packed_linear {
 } cr_packed_linear;
 
 /* Pack weight (out, in) and bias (out, or NULL). The output channels may come in `parts` equal
- * parts, each padded to a multiple of 32 by itself. scale, shift (in), or NULL: the affine part of a
+ * parts, each padded to a multiple of 32 by itself; columns are then ordered [line][part][32]. scale, shift (in), or NULL: the affine part of a
  * norm in front, folded in: weight * scale, bias + weight . shift. */
 int cr_pack_linear(const cr_kernels *kernels, const float *weight, const float *bias, int64_t out,
 		   int64_t in, int parts, const float *scale, const float *shift,
@@ -50,7 +50,7 @@ typedef struct cr_packed_network {
 	int64_t tile;            /* rows of a tile */
 	cr_packed_block *block;  /* (N) */
 	float *embedding;        /* (V) rows as lines, [V][groups][32] */
-	float *projected;        /* block 0's in_proj of every token, [V][3 groups][32] */
+	float *projected;        /* block 0's in_proj of every token, [V][groups][3][32] */
 	cr_packed_linear head;   /* D -> V, final norm folded */
 	const cr_network *network;
 	int64_t bytes;

@@ -19,18 +19,19 @@ int cr_pack_linear(const cr_kernels *kernels, const float *weight, const float *
 		   int64_t in, int parts, const float *scale, const float *shift,
 		   cr_packed_linear *packed, crocuta_error *error)
 {
-	const int64_t part_rows = out / parts, part_columns = lines_of(part_rows) * CR_LINE;
+	const int64_t part_rows = out / parts;
 	const int64_t k = lines_of(in) * CR_LINE;
 	const int panel = kernels->panel;
 
 	packed->k_lines = lines_of(in);
-	packed->columns = part_columns * parts;
+	packed->columns = lines_of(part_rows) * CR_LINE * parts;
 	packed->weight = cr_floats(packed->columns * k);
 	packed->bias = cr_floats(packed->columns);
 	if (!packed->weight || !packed->bias)
 		return no_memory(error);
 	for (int64_t row = 0; row < out; row++) {
-		const int64_t column = row / part_rows * part_columns + row % part_rows;
+		const int64_t c = row % part_rows; /* line by line, the parts of a line together */
+		const int64_t column = (c / CR_LINE * parts + row / part_rows) * CR_LINE + c % CR_LINE;
 		float *target = packed->weight + column / panel * k * panel + column % panel;
 		double offset = bias ? bias[row] : 0;
 
