@@ -19,21 +19,19 @@ static void print_wrapped(const char *text, int column)
 	}
 	printf("%*s", TEXT_COLUMN - column, "");
 	column = TEXT_COLUMN;
-	while (*text) {
+	for (int first = 1; *text; first = 0) {
 		int length = (int)strcspn(text, " ");
 
-		if (column > TEXT_COLUMN && column + length > LINE_WIDTH) {
+		if (!first && column + 1 + length > LINE_WIDTH) {
 			printf("\n%*s", TEXT_COLUMN, "");
 			column = TEXT_COLUMN;
+		} else if (!first) {
+			putchar(' ');
+			column++;
 		}
 		printf("%.*s", length, text);
 		column += length;
-		text += length;
-		if (*text == ' ') {
-			putchar(' ');
-			column++;
-			text++;
-		}
+		text += length + (text[length] == ' ');
 	}
 	putchar('\n');
 }

@@ -191,7 +191,6 @@ static int close_stdout(int status)
 
 	errno = 0;
 	if (fflush(stdout) || fclose(stdout)) {
-		/* a closed descriptor that nothing was written to is no failure */
 		failed = 1;
 		error = errno;
 	}

@@ -110,7 +110,7 @@ static int edit_distance(const char *a, const char *b)
 
 const char *cr_did_you_mean(const char *typed, const char *const *names)
 {
-	int best = 1 + (int)strlen(typed) / 3;
+	int best = ((int)strlen(typed) + 1) / 3;
 	const char *found = NULL;
 
 	for (; *names; names++) {
