@@ -1,27 +1,64 @@
-# crocuta - see README.md. `make` builds; `make test`, `make demo`, `make bench`, `make install`.
+# crocuta - see README.md
 #
-#   make                          build/release/crocuta and libcrocuta.a
-#   make SAN=address,undefined    the same under sanitizers, in a directory of its own
-#   make NATIVE=1                 -march=native for the code outside the kernels
-CC      ?= cc
-PREFIX  ?= /usr/local
-prefix  ?= $(PREFIX)
+#   make                           build/release/crocuta and libcrocuta.a
+#   make test                      everything, after installing what is missing (tools/install-deps)
+#   make demo                      install, build, embed and score a real sequence
+#   make bench                     speed on this machine; read PERF.md beside it
+#   make install prefix=/usr/local [DESTDIR=]
+#   make SAN=address,undefined test   the same tests under sanitizers, in a directory of their own
+#   make SAN=thread test-threads      the threaded tests under ThreadSanitizer (clang)
+#   make fuzz-TARGET [SECONDS=60]     libFuzzer on tests/fuzz/fuzz_TARGET.c (clang); fuzz: all
+#   make NATIVE=1                  -march=native for the code outside the kernels
+#   make format                    clang-format over all C
+prefix  ?= /usr/local
 DESTDIR ?=
 OPT     ?= -O2
+CXX     ?= c++
+SECONDS ?= 60
+VERSION := $(shell sed -n 's/^.define CROCUTA_VERSION "\(.*\)"/\1/p' include/crocuta/crocuta.h)
 
 CONFIG  := release
+HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 ifneq ($(SAN),)
 comma   := ,
 CONFIG  := $(subst $(comma),-,$(SAN))
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
+HARDEN  :=
+ifeq ($(SAN)$(origin CC),threaddefault)
+CC      := clang # gcc's OpenMP gives false reports
+endif
 endif
 BUILD   := build/$(CONFIG)
 
+ifneq ($(CUDA),)
+$(error CUDA=1: there is no GPU backend yet; build without it)
+endif
+
+# One line instead of a wall of errors when something is missing. Found once for each build.
+NOBUILD := clean format demo test bench test-threads fuzz fuzz-%
+ifneq ($(filter-out $(NOBUILD),$(or $(MAKECMDGOALS),all)),)
+ifeq ($(wildcard $(BUILD)/found),)
+hash    := \#
+compiles = $(shell echo '$(hash)include <$(1)>' | $(CC) -fsyntax-only -x c - 2>/dev/null || echo '$(2)')
+MISSING := $(shell command -v $(firstword $(CC)) >/dev/null 2>&1 || echo a compiler '($(CC))')
+ifeq ($(MISSING),)
+MISSING := $(shell command -v pkg-config >/dev/null || echo pkg-config) \
+	$(call compiles,htslib/hts.h,htslib) $(call compiles,jansson.h,jansson) \
+	$(call compiles,bigWig.h,libBigWig) $(call compiles,openssl/evp.h,libcrypto)
+endif
+ifneq ($(strip $(MISSING)),)
+$(error not found: $(strip $(MISSING)). Run tools/install-deps)
+endif
+$(shell mkdir -p $(BUILD) && touch $(BUILD)/found)
+endif
+endif
+
 PACKAGES := htslib jansson libcrypto
 CFLAGS_ALL := -std=c11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -fopenmp \
-	-fvisibility=hidden -fno-math-errno -Iinclude -Isrc $(shell pkg-config --cflags $(PACKAGES)) \
-	-D_FORTIFY_SOURCE=2 -fstack-protector-strong $(if $(NATIVE),-march=native) $(SANFLAGS) $(CFLAGS)
-LIBS := $(shell pkg-config --libs $(PACKAGES)) -lBigWig -lm
+	-fvisibility=hidden -fno-math-errno -Iinclude -Isrc \
+	$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
+	$(HARDEN) $(if $(NATIVE),-march=native) $(SANFLAGS) $(CFLAGS)
+LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lBigWig -lm
 LDFLAGS_ALL := -fopenmp $(SANFLAGS) $(LDFLAGS)
 
 # Kernels: one body, one object for each instruction set, chosen when the program starts.
@@ -30,6 +67,7 @@ $(BUILD)/src/backend/cpu/kernels_portable.o: EXTRA := $(KERNEL_FLAGS)
 $(BUILD)/src/backend/cpu/kernels_avx2.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma
 $(BUILD)/src/backend/cpu/kernels_avx512.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma -mavx512f \
 	-mavx512vl -mavx512dq -mavx512bw -mprefer-vector-width=512
+$(BUILD)/src/model/find.o: EXTRA := -DCR_MODEL_DIR='"$(prefix)/share/crocuta/models"'
 
 LIB_SOURCES := $(filter-out src/cli/%,$(wildcard src/*/*.c src/*/*/*.c))
 CLI_SOURCES := $(wildcard src/cli/*.c)
@@ -38,31 +76,104 @@ CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 
 all: $(BUILD)/crocuta
 
-$(BUILD)/%.o: %.c
+# Objects made with other flags are not mixed in.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL)' > $@
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(EXTRA) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcrocuta.a: $(LIB_OBJECTS)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	@echo $(AR) rcs $@
+	@$(AR) rcs $@ $^
 
 $(BUILD)/crocuta: $(CLI_OBJECTS) $(BUILD)/libcrocuta.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
-# C tests: one program a file, cmocka.
-TEST_SOURCES := $(wildcard tests/unit/*.c tests/ops/*.c tests/model/*.c tests/api/*.c)
+# Test programs: cmocka, one for each file; fuzz targets with a main that replays files; tools.
+TEST_SOURCES := $(wildcard tests/unit/*.c tests/ops/*.c tests/model/*.c tests/task/*.c tests/api/*.c)
 TEST_PROGRAMS := $(TEST_SOURCES:%.c=$(BUILD)/%)
-TOOL_SOURCES := $(wildcard tests/tools/*.c)
-TOOL_PROGRAMS := $(TOOL_SOURCES:%.c=$(BUILD)/%)
+FUZZ_TARGETS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAY_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz_%)
+TOOL_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/*.c))
+
+$(REPLAY_PROGRAMS): %: %.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libcrocuta.a
+	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libcrocuta.a
 	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
-tests: $(TEST_PROGRAMS) $(TOOL_PROGRAMS)
+tests: $(BUILD)/crocuta $(TEST_PROGRAMS) $(TOOL_PROGRAMS) $(REPLAY_PROGRAMS)
+
+# These install first, and so build in a second make that sees what was installed.
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+AGAIN = +$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(JOBS))
+
+test:
+	@tools/install-deps --build --test $(if $(findstring thread,$(SAN)),--fuzz)
+	$(AGAIN) tests
+	@CC='$(CC)' CXX='$(CXX)' tools/run-tests $(BUILD)
+
+# Those that start threads of their own: the sessions and the operators.
+THREAD_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/model/test_*.c tests/ops/test_*.c \
+	tests/task/test_*.c))
+ARCHER := $(filter /%,$(if $(findstring thread,$(SAN)),$(shell $(CC) -print-file-name=libarcher.so)))
+test-threads:
+	@tools/install-deps --build --test --fuzz
+	$(AGAIN) $(THREAD_TESTS) $(TOOL_PROGRAMS)
+	@TSAN_OPTIONS="ignore_noninstrumented_modules=1 $$TSAN_OPTIONS" \
+		$(if $(ARCHER),OMP_TOOL_LIBRARIES=$(ARCHER)) \
+		tools/run-tests $(BUILD) $(THREAD_TESTS)
+
+demo:
+	@tools/install-deps --build
+	$(AGAIN) all
+	@tools/demo $(BUILD)
+
+bench:
+	@tools/install-deps --build
+	$(AGAIN) all $(TOOL_PROGRAMS)
+	@tools/bench $(BUILD)
+
+# libFuzzer. Finds go to build/fuzz; the seeds in tests/fuzz/corpus are replayed by `make test`.
+fuzz: $(FUZZ_TARGETS:%=fuzz-%)
+
+fuzz-%:
+	@test -f tests/fuzz/fuzz_$*.c || { echo "no target $*; there are: $(FUZZ_TARGETS)"; exit 2; }
+	@tools/install-deps --build --fuzz
+	$(AGAIN) fuzzer-$*
+	@mkdir -p build/fuzz/corpus/$* tests/fuzz/corpus/$*
+	build/fuzz/fuzz_$* -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/$*- \
+		-print_final_stats=1 build/fuzz/corpus/$* tests/fuzz/corpus/$*
+
+fuzzer-%:
+	+@$(MAKE) CC=clang CONFIG=fuzz HARDEN= SANFLAGS='-fsanitize=fuzzer-no-link,address,undefined \
+		-fno-omit-frame-pointer -fno-sanitize-recover=all' build/fuzz/fuzz_$*
+
+build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libcrocuta.a
+	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h' '*.inc')
+
+install: all
+	install -d $(addprefix $(DESTDIR)$(prefix)/,bin lib/pkgconfig include/crocuta share/man/man1)
+	install -m755 $(BUILD)/crocuta $(DESTDIR)$(prefix)/bin
+	install -m644 $(BUILD)/libcrocuta.a $(DESTDIR)$(prefix)/lib
+	install -m644 include/crocuta/*.h $(DESTDIR)$(prefix)/include/crocuta
+	install -m644 man/*.1 $(DESTDIR)$(prefix)/share/man/man1
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@version@|$(VERSION)|' crocuta.pc.in \
+		> $(DESTDIR)$(prefix)/lib/pkgconfig/crocuta.pc
+	for file in $$(find models -type f); do \
+		install -Dm644 $$file $(DESTDIR)$(prefix)/share/crocuta/$$file || exit; done
 
 clean:
 	rm -rf build
 
--include $(shell find build -name '*.d' 2>/dev/null)
-.PHONY: all tests clean
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+FORCE:
+.PHONY: all tests test test-threads demo bench fuzz format install clean FORCE
 .SECONDARY:
