@@ -59,7 +59,7 @@ void cr_note(cr_notes *notes, const char *format, ...)
 int cr_config_parse(const char *text, size_t size, const char *where, cr_config *config,
 		    crocuta_error *error)
 {
-	*config = (cr_config){ .where = cr_strdup(where) };
+	*config = (cr_config){.where = cr_strdup(where)};
 	if (!config->where)
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to read it", where);
 	return cr_json_parse(text, size, &config_limits, where, &config->root, error);
@@ -72,7 +72,7 @@ int cr_config_open(const char *directory, cr_config *config, crocuta_error *erro
 	struct stat status;
 	int code;
 
-	*config = (cr_config){ 0 };
+	*config = (cr_config){0};
 	if (!path)
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to open it", directory);
 	if (!stat(directory, &status) && stat(path, &status))
@@ -93,7 +93,7 @@ void cr_config_free(cr_config *config)
 {
 	json_decref(config->root);
 	cr_free(config->where);
-	*config = (cr_config){ 0 };
+	*config = (cr_config){0};
 }
 
 /* The field, or NULL when it is absent or null. */

@@ -29,7 +29,7 @@ typedef struct cr_notes {
 void cr_note(cr_notes *notes, const char *format, ...) __attribute__((__format__(printf, 2, 3)));
 
 typedef struct cr_config {
-	char *where;  /* how messages call it */
+	char *where; /* how messages call it */
 	json_t *root;
 } cr_config;
 

@@ -85,7 +85,7 @@ static int put_bytes(struct output *output, const void *bytes, size_t count, cro
 static int open_output(struct output *output, const char *directory, const char *name,
 		       crocuta_error *error)
 {
-	*output = (struct output){ .fd = -1 };
+	*output = (struct output){.fd = -1};
 	output->path = cr_path_join(directory, name);
 	output->buffer = cr_calloc(BUFFER, 1);
 	if (!output->path || !output->buffer)
@@ -128,10 +128,9 @@ static int is_formula(struct writer *writer, const cr_tensor_spec *spec, int *ag
 	int which = spec->role == CR_ROLE_OFFSETS;
 
 	if (writer->position[which].table != *spec->target) {
-		int code = cr_hyenadna_table_agrees(*spec->target, spec->role,
-						    writer->network->max_length,
-						    writer->network->features,
-						    &writer->position[which].agrees);
+		int code = cr_hyenadna_table_agrees(
+			*spec->target, spec->role, writer->network->max_length,
+			writer->network->features, &writer->position[which].agrees);
 
 		if (code)
 			return fail_memory(writer->output.path, writer->error);
@@ -226,8 +225,8 @@ static int put_half(struct writer *writer, const cr_tensor_spec *spec, const flo
 	int brain = writer->options->dtype == CR_DTYPE_BF16;
 
 	for (int64_t i = 0; i < count; i++) {
-		uint16_t bits = brain ? cr_bfloat_from_float(values[i])
-				      : cr_half_from_float(values[i]);
+		uint16_t bits =
+			brain ? cr_bfloat_from_float(values[i]) : cr_half_from_float(values[i]);
 		float kept = brain ? cr_bfloat_to_float(bits) : cr_half_to_float(bits);
 		int code;
 
@@ -287,7 +286,7 @@ static int put_tensor(void *user, const cr_tensor_spec *spec)
 static int write_weights(const cr_network *network, const char *directory,
 			 const cr_write_options *options, crocuta_error *error)
 {
-	struct writer writer = { .network = network, .options = options, .error = error };
+	struct writer writer = {.network = network, .options = options, .error = error};
 	int code = open_output(&writer.output, directory, "model.safetensors", error);
 
 	if (!code)
@@ -323,10 +322,11 @@ static int put_line(struct output *output, crocuta_error *error, const char *for
 static int write_config(const cr_network *network, const char *directory,
 			const cr_write_options *options, crocuta_error *error)
 {
-	static const char *const torch_names[] = { [CR_DTYPE_F32] = "float32",
-						   [CR_DTYPE_F16] = "float16",
-						   [CR_DTYPE_BF16] = "bfloat16" };
-	/* 12 tokens padded to a multiple of 8, as published; otherwise all rows are the vocabulary. */
+	static const char *const torch_names[] = {[CR_DTYPE_F32] = "float32",
+						  [CR_DTYPE_F16] = "float16",
+						  [CR_DTYPE_BF16] = "bfloat16"};
+	/* 12 tokens padded to a multiple of 8, as published; otherwise all rows are the vocabulary.
+	 */
 	int padded = network->vocabulary == 16;
 	char number[3][32];
 	struct output output;
@@ -335,18 +335,18 @@ static int write_config(const cr_network *network, const char *directory,
 		const char *key;
 		int64_t value;
 	} sizes[] = {
-		{ "d_inner", network->inner_width },
-		{ "d_model", network->width },
-		{ "emb_dim", network->features },
-		{ "filter_order", network->filter_order },
-		{ "hyena_order", 2 },
-		{ "max_seq_len", network->max_length },
-		{ "n_layer", network->layers },
-		{ "num_inner_mlps", network->filter_inner },
-		{ "pad_token_id", 4 },
-		{ "pad_vocab_size_multiple", padded ? 8 : 1 },
-		{ "short_filter_order", 3 },
-		{ "vocab_size", padded ? 12 : network->vocabulary },
+		{"d_inner", network->inner_width},
+		{"d_model", network->width},
+		{"emb_dim", network->features},
+		{"filter_order", network->filter_order},
+		{"hyena_order", 2},
+		{"max_seq_len", network->max_length},
+		{"n_layer", network->layers},
+		{"num_inner_mlps", network->filter_inner},
+		{"pad_token_id", 4},
+		{"pad_vocab_size_multiple", padded ? 8 : 1},
+		{"short_filter_order", 3},
+		{"vocab_size", padded ? 12 : network->vocabulary},
 	};
 
 	if (!code)
@@ -366,18 +366,21 @@ static int write_config(const cr_network *network, const char *directory,
 				number_text(network->filter_shift, number[1]),
 				number_text(network->norm_epsilon, number[2]));
 	if (!code)
-		code = put_line(&output, error,
-				"  \"model_type\": \"hyenadna\",\n  \"tie_word_embeddings\": false,\n"
-				"  \"torch_dtype\": \"%s\",\n", torch_names[options->dtype]);
+		code = put_line(
+			&output, error,
+			"  \"model_type\": \"hyenadna\",\n  \"tie_word_embeddings\": false,\n"
+			"  \"torch_dtype\": \"%s\",\n",
+			torch_names[options->dtype]);
 	if (!code)
-		code = put_line(&output, error, "  \"train_freq\": true,\n  \"use_bias\": true\n}\n");
+		code = put_line(&output, error,
+				"  \"train_freq\": true,\n  \"use_bias\": true\n}\n");
 	return close_output(&output, code, error);
 }
 
 /* Remove the two files and their directory; what else lies there stays, and so does it. */
 static void remove_model(const char *directory)
 {
-	static const char *const names[] = { "config.json", "model.safetensors" };
+	static const char *const names[] = {"config.json", "model.safetensors"};
 
 	for (size_t i = 0; i < 2; i++) {
 		char *path = cr_path_join(directory, names[i]);
@@ -398,8 +401,9 @@ static int check_replaceable(const char *path, int force, crocuta_error *error)
 	int code = 0;
 
 	if (lstat(path, &status))
-		return errno == ENOENT ? 0
-				       : cr_fail_errno(error, CROCUTA_EIO, "%s: cannot examine", path);
+		return errno == ENOENT
+			       ? 0
+			       : cr_fail_errno(error, CROCUTA_EIO, "%s: cannot examine", path);
 	if (!force)
 		return cr_fail(error, CROCUTA_EREFUSED,
 			       "%s: exists already; choose another name or force it to be replaced",
@@ -454,8 +458,10 @@ static int install(const char *part, const char *old, const char *path, crocuta_
 		int saved = errno;
 
 		if (replaced && rename(old, path))
-			return cr_fail(error, CROCUTA_EIO, "%s: cannot be replaced; the old one is now "
-				       "%s", path, old);
+			return cr_fail(error, CROCUTA_EIO,
+				       "%s: cannot be replaced; the old one is now "
+				       "%s",
+				       path, old);
 		errno = saved;
 		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot rename the finished directory",
 				     path);
@@ -515,18 +521,20 @@ int cr_network_write(const cr_network *network, const char *path, const cr_write
 int crocuta_model_convert(const crocuta_model *model, const char *path, const char *dtype,
 			  int keep_position_tables, int force, crocuta_error *error)
 {
-	cr_write_options options = { .dtype = -1,
-				     .keep_position_tables = keep_position_tables,
-				     .own_lm_head = model->info.has_lm_head || !model->info.classes,
-				     .force = force,
-				     .activation_frequency = model->activation_frequency };
+	cr_write_options options = {.dtype = -1,
+				    .keep_position_tables = keep_position_tables,
+				    .own_lm_head = model->info.has_lm_head || !model->info.classes,
+				    .force = force,
+				    .activation_frequency = model->activation_frequency};
 
 	for (int i = CR_DTYPE_F32; i <= CR_DTYPE_BF16; i++)
 		if (!strcmp(dtype, cr_dtype_name(i)))
 			options.dtype = i;
 	if (options.dtype < 0)
-		return cr_fail(error, CROCUTA_EARG, "weights cannot be written as \"%.40s\": give F32, "
-			       "F16 or BF16", dtype);
+		return cr_fail(error, CROCUTA_EARG,
+			       "weights cannot be written as \"%.40s\": give F32, "
+			       "F16 or BF16",
+			       dtype);
 	if (!path[0])
 		return cr_fail(error, CROCUTA_EARG, "the name of the directory to write is empty");
 	return cr_network_write(&model->network, path, &options, error);

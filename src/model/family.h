@@ -1,4 +1,5 @@
-/* family.h - the socket of a model family: whose config it is, and how its tensors become a network.
+/* family.h - the socket of a model family: whose config it is, and how its tensors become a
+ * network.
  *
  * A family is one file with one cr_family and one line in families.def.
  */
@@ -18,8 +19,8 @@ typedef struct cr_family {
 	const char *name;
 	/* Is this config of my kind? Looks at names only. */
 	int (*claims)(const json_t *config);
-	/* Read every tensor of the file, in its order, into model->network; set what only the family
-	 * knows of model->info. What is allocated before a failure belongs to the model. */
+	/* Read every tensor of the file, in its order, into model->network; set what only the
+	 * family knows of model->info. What is allocated before a failure belongs to the model. */
 	int (*load)(struct crocuta_model *model, const cr_config *config, cr_safetensors *file,
 		    const crocuta_model_options *options, crocuta_error *error);
 	/* Token of an upper-case or lower-case base letter; anything else as N. */

@@ -6,7 +6,6 @@
  * again at once, so that a million-base model never holds all of its copies.
  */
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,128 +16,6 @@
 
 #define NAMES_SHOWN 10
 
-/* Tensors of one block. Shape letters: D width, T three times D, I inner width, F filter order,
- * E features, M maximum length, and digits. */
-static const struct {
-	const char *name, *shape;
-	size_t target; /* in cr_block_weights */
-	int role;
-} block_tensors[] = {
-#define AT(field) offsetof(cr_block_weights, field)
-	{ "norm1.weight", "D", AT(norm1_weight), CR_ROLE_WEIGHT },
-	{ "norm1.bias", "D", AT(norm1_bias), CR_ROLE_WEIGHT },
-	{ "mixer.in_proj.weight", "TD", AT(in_weight), CR_ROLE_WEIGHT },
-	{ "mixer.in_proj.bias", "T", AT(in_bias), CR_ROLE_WEIGHT },
-	{ "mixer.short_filter.weight", "T13", AT(short_weight), CR_ROLE_WEIGHT },
-	{ "mixer.short_filter.bias", "T", AT(short_bias), CR_ROLE_WEIGHT },
-	{ "mixer.filter_fn.bias", "D", AT(filter.skip), CR_ROLE_WEIGHT },
-	{ "mixer.filter_fn.pos_emb.z", "1ME", AT(filter.z), CR_ROLE_FEATURES },
-	{ "mixer.filter_fn.pos_emb.t", "1M1", AT(filter.t), CR_ROLE_OFFSETS },
-	{ "mixer.filter_fn.implicit_filter.0.weight", "FE", AT(filter.in_weight), CR_ROLE_WEIGHT },
-	{ "mixer.filter_fn.implicit_filter.0.bias", "F", AT(filter.in_bias), CR_ROLE_WEIGHT },
-	{ "mixer.filter_fn.implicit_filter.1.freq", "1F", AT(filter.frequency), CR_ROLE_FREQUENCY },
-	{ "mixer.filter_fn.modulation.deltas", "11D", AT(filter.deltas), CR_ROLE_DECAY },
-	{ "mixer.out_proj.weight", "DD", AT(out_weight), CR_ROLE_WEIGHT },
-	{ "mixer.out_proj.bias", "D", AT(out_bias), CR_ROLE_WEIGHT },
-	{ "norm2.weight", "D", AT(norm2_weight), CR_ROLE_WEIGHT },
-	{ "norm2.bias", "D", AT(norm2_bias), CR_ROLE_WEIGHT },
-	{ "mlp.fc1.weight", "ID", AT(fc1_weight), CR_ROLE_WEIGHT },
-	{ "mlp.fc1.bias", "I", AT(fc1_bias), CR_ROLE_WEIGHT },
-	{ "mlp.fc2.weight", "DI", AT(fc2_weight), CR_ROLE_WEIGHT },
-	{ "mlp.fc2.bias", "D", AT(fc2_bias), CR_ROLE_WEIGHT },
-#undef AT
-};
-
-static void set_shape(cr_tensor_spec *spec, const cr_network *network, const char *letters)
-{
-	spec->rank = 0;
-	for (; *letters; letters++) {
-		int64_t size = *letters - '0';
-
-		switch (*letters) {
-		case 'D': size = network->width; break;
-		case 'T': size = 3 * network->width; break;
-		case 'I': size = network->inner_width; break;
-		case 'F': size = network->filter_order; break;
-		case 'E': size = network->features; break;
-		case 'M': size = network->max_length; break;
-		case 'V': size = network->vocabulary; break;
-		case 'C': size = network->classes; break;
-		default: break;
-		}
-		spec->shape[spec->rank++] = size;
-	}
-}
-
-static int visit_one(cr_network *network, const char *letters, int role, const float **target,
-		     cr_tensor_spec *spec, cr_tensor_visit *visit, void *user)
-{
-	set_shape(spec, network, letters);
-	spec->role = role;
-	spec->target = target;
-	return visit(user, spec);
-}
-
-static int visit_block(cr_network *network, int64_t layer, cr_tensor_visit *visit, void *user)
-{
-	static const char filter[] = "mixer.filter_fn.implicit_filter";
-	cr_block_weights *block = &network->block[layer];
-	int64_t inner = network->filter_inner;
-	cr_tensor_spec spec;
-	int code = 0;
-
-	for (size_t i = 0; i < sizeof block_tensors / sizeof *block_tensors && !code; i++) {
-		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s", (long long)layer,
-			 block_tensors[i].name);
-		code = visit_one(network, block_tensors[i].shape, block_tensors[i].role,
-				 (const float **)((char *)block + block_tensors[i].target), &spec,
-				 visit, user);
-	}
-	/* Linear layers of the filter's MLP have even indices, activations the odd ones between. */
-	for (int64_t i = 0; i < inner && !code; i++) {
-		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.weight", (long long)layer,
-			 filter, (long long)(2 * i + 2));
-		code = visit_one(network, "FF", CR_ROLE_WEIGHT, &block->filter.inner_weight[i], &spec,
-				 visit, user);
-		if (code)
-			break;
-		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.bias", (long long)layer,
-			 filter, (long long)(2 * i + 2));
-		code = visit_one(network, "F", CR_ROLE_WEIGHT, &block->filter.inner_bias[i], &spec,
-				 visit, user);
-	}
-	snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.weight", (long long)layer, filter,
-		 (long long)(2 * inner + 2));
-	return code ? code
-		    : visit_one(network, "DF", CR_ROLE_WEIGHT, &block->filter.out_weight, &spec, visit,
-				user);
-}
-
-int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void *user)
-{
-	cr_tensor_spec spec = { .name = "embeddings.word_embeddings.weight" };
-	int code = visit_one(network, "VD", CR_ROLE_WEIGHT, &network->embedding, &spec, visit, user);
-
-	for (int64_t i = 0; i < network->layers && !code; i++)
-		code = visit_block(network, i, visit, user);
-	if (code)
-		return code;
-	snprintf(spec.name, sizeof spec.name, "ln_f.weight");
-	code = visit_one(network, "D", CR_ROLE_WEIGHT, &network->norm_weight, &spec, visit, user);
-	if (code)
-		return code;
-	snprintf(spec.name, sizeof spec.name, "ln_f.bias");
-	code = visit_one(network, "D", CR_ROLE_WEIGHT, &network->norm_bias, &spec, visit, user);
-	if (code)
-		return code;
-	snprintf(spec.name, sizeof spec.name, "lm_head.weight");
-	code = visit_one(network, "VD", CR_ROLE_HEAD, &network->lm_head, &spec, visit, user);
-	if (code || !network->classes)
-		return code;
-	snprintf(spec.name, sizeof spec.name, "score.weight");
-	return visit_one(network, "CD", CR_ROLE_HEAD, &network->score, &spec, visit, user);
-}
-
 static const char *skip_prefix(const char *text, const char *prefix)
 {
 	size_t length = strlen(prefix);
@@ -146,49 +23,10 @@ static const char *skip_prefix(const char *text, const char *prefix)
 	return strncmp(text, prefix, length) ? text : text + length;
 }
 
-/* Turn every "where" + "layer." into "where", in place. */
-static void drop_layer(char *text, const char *where)
-{
-	char *found = strstr(text, where);
-
-	if (found) {
-		char *rest = found + strlen(where);
-
-		if (!strncmp(rest, "layer.", 6))
-			memmove(rest, rest + 6, strlen(rest + 6) + 1);
-	}
-}
-
-int cr_hyenadna_canonical_name(const char *name, char *text, size_t capacity)
-{
-	static const char *const wrappers[] = { "module.", "model.", "hyena." };
-	char *frequency;
-
-	if (strstr(name, "torchmetrics"))
-		return 0;
-	/* Wrapping modules nest: DistributedDataParallel around Lightning gives "module.model.". */
-	for (size_t i = 0; i < sizeof wrappers / sizeof *wrappers; i++)
-		name = skip_prefix(name, wrappers[i]);
-	name = skip_prefix(name, "backbone.");
-	snprintf(text, capacity, "%s", name);
-	drop_layer(text, ".mixer.");
-	drop_layer(text, ".mlp.");
-	frequency = strstr(text, ".implicit_filter.");
-	if (frequency) {
-		int index = -1, used = 0;
-
-		frequency += strlen(".implicit_filter.");
-		if (sscanf(frequency, "%2d.freq%n", &index, &used) == 1 && used > 0 &&
-		    !frequency[used] && index % 2 == 1 && index <= 2 * CR_FILTER_INNER_MAX + 1)
-			strcpy(frequency, "1.freq"); /* no longer than what was there */
-	}
-	return 1;
-}
-
 /* A tensor of the file on its way into the network. */
 struct entry {
-	char *name; /* canonical, NULL when no model needs it */
-	int64_t index; /* in the file */
+	char *name;           /* canonical, NULL when no model needs it */
+	int64_t index;        /* in the file */
 	cr_tensor_spec *spec; /* NULL: unknown; not owned */
 };
 
@@ -279,7 +117,8 @@ static int index_names(struct loading *loading, crocuta_error *error)
 			continue;
 		return cr_fail(error, CROCUTA_EMODEL,
 			       "%s: tensors \"%.80s\" and \"%.80s\" are the same weight under two "
-			       "names", loading->file->where, loading->file->tensor[a->index].name,
+			       "names",
+			       loading->file->where, loading->file->tensor[a->index].name,
 			       loading->file->tensor[b->index].name);
 	}
 	return 0;
@@ -312,7 +151,8 @@ static void settle(struct loading *loading, const char *what, int64_t from_tenso
 			(long long)from_config, (long long)from_tensor);
 }
 
-/* A size of a matrix, 0 when there is none. Bounded: beside a zero dimension any number can stand. */
+/* A size of a matrix, 0 when there is none. Bounded: beside a zero dimension any number can stand.
+ */
 static int64_t dimension(const cr_tensor *tensor, int axis)
 {
 	if (!tensor || tensor->rank != 2)
@@ -345,7 +185,8 @@ static int check_size(const struct loading *loading, const char *what, int64_t s
 	if (size >= low && size <= high)
 		return 0;
 	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %lld, expected %lld to %lld",
-		       loading->file->where, what, (long long)size, (long long)low, (long long)high);
+		       loading->file->where, what, (long long)size, (long long)low,
+		       (long long)high);
 }
 
 /* Number of blocks, and of inner layers of the filter's MLP in block 0, by the names. */
@@ -381,8 +222,8 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 			       loading->file->where, (long long)layers,
 			       (long long)loading->config.layers);
 	network->layers = layers;
-	settle(loading, "num_inner_mlps", last >= 4 ? last / 2 - 1 : 0, loading->config.filter_inner,
-	       &network->filter_inner);
+	settle(loading, "num_inner_mlps", last >= 4 ? last / 2 - 1 : 0,
+	       loading->config.filter_inner, &network->filter_inner);
 	if (!network->filter_inner)
 		network->filter_inner = 2;
 	return check_size(loading, "the number of inner layers of the filter",
@@ -409,11 +250,13 @@ static int settle_sizes(struct loading *loading, crocuta_error *error)
 	       config->filter_order, &network->filter_order);
 	settle(loading, "emb_dim", dimension(find_tensor(loading, filter_in), 1), config->features,
 	       &network->features);
-	/* Rows beyond the vocabulary are padding; fewer rows than tokens is another model's table. */
+	/* Rows beyond the vocabulary are padding; fewer rows than tokens is another model's table.
+	 */
 	if (rows && config->vocabulary > rows)
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: the token table has %lld rows, config.json says vocab_size %lld",
-			       loading->file->where, (long long)rows, (long long)config->vocabulary);
+		return cr_fail(
+			error, CROCUTA_EMODEL,
+			"%s: the token table has %lld rows, config.json says vocab_size %lld",
+			loading->file->where, (long long)rows, (long long)config->vocabulary);
 	settle(loading, "vocab_size (padded)", rows,
 	       (config->vocabulary + multiple - 1) / multiple * multiple, &network->vocabulary);
 	network->classes = dimension(score, 0);
@@ -422,7 +265,8 @@ static int settle_sizes(struct loading *loading, crocuta_error *error)
 	       &network->max_length);
 	if (!network->max_length && !config->original) {
 		network->max_length = 1024; /* the default of the Hugging Face class */
-		cr_note(&loading->model->notes, "no max_seq_len and no position tables: 1024 is used");
+		cr_note(&loading->model->notes,
+			"no max_seq_len and no position tables: 1024 is used");
 	}
 	return 0;
 }
@@ -437,8 +281,8 @@ static int check_sizes(const struct loading *loading, crocuta_error *error)
 		code = check_size(loading, "the inner width", network->inner_width, 1,
 				  CR_INNER_WIDTH_MAX, error);
 	if (!code) /* token N is 11 */
-		code = check_size(loading, "the token table's number of rows", network->vocabulary, 12,
-				  CR_VOCABULARY_MAX, error);
+		code = check_size(loading, "the token table's number of rows", network->vocabulary,
+				  12, CR_VOCABULARY_MAX, error);
 	if (!code)
 		code = check_size(loading, "the filter's order", network->filter_order, 1,
 				  CR_FILTER_ORDER_MAX, error);
@@ -520,7 +364,7 @@ static int check_shapes(const struct loading *loading, crocuta_error *error)
 		const struct entry *entry = loading->by_file[i];
 		const cr_tensor *tensor = &loading->file->tensor[entry->index];
 		char found[200], expected[200];
-		cr_tensor model = { .rank = 0 };
+		cr_tensor model = {.rank = 0};
 
 		if (!entry->spec || same_shape(tensor, entry->spec))
 			continue;
@@ -529,8 +373,8 @@ static int check_shapes(const struct loading *loading, crocuta_error *error)
 		cr_tensor_shape_text(tensor, found, sizeof found);
 		cr_tensor_shape_text(&model, expected, sizeof expected);
 		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: tensor \"%.80s\" has shape %s, expected %s", loading->file->where,
-			       tensor->name, found, expected);
+			       "%s: tensor \"%.80s\" has shape %s, expected %s",
+			       loading->file->where, tensor->name, found, expected);
 	}
 	return 0;
 }
@@ -557,20 +401,22 @@ static int bind_tensors(struct loading *loading, crocuta_error *error)
 			       loading->missing > 1 ? "s are" : " is", loading->missing_names,
 			       loading->unknown ? "; unknown: " : "", loading->unknown_names);
 	if (loading->unknown && !loading->options->lenient)
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: %lld tensor%s to no layer: %s (--lenient ignores what is unknown)",
-			       loading->file->where, (long long)loading->unknown,
-			       loading->unknown > 1 ? "s belong" : " belongs", loading->unknown_names);
+		return cr_fail(
+			error, CROCUTA_EMODEL,
+			"%s: %lld tensor%s to no layer: %s (--lenient ignores what is unknown)",
+			loading->file->where, (long long)loading->unknown,
+			loading->unknown > 1 ? "s belong" : " belongs", loading->unknown_names);
 	if (loading->unknown)
-		cr_note(&loading->model->notes, "tensors that belong to no layer are ignored (%lld): %s",
+		cr_note(&loading->model->notes,
+			"tensors that belong to no layer are ignored (%lld): %s",
 			(long long)loading->unknown, loading->unknown_names);
 	if (check_sizes(loading, error))
 		return CROCUTA_EMODEL;
 	return check_shapes(loading, error);
 }
 
-/* Position tables are used as stored: rebuilt from the formula they would differ by float32 rounding,
- * which moves hidden values by up to 1e-4. Blocks with the same table share it. */
+/* Position tables are used as stored: rebuilt from the formula they would differ by float32
+ * rounding, which moves hidden values by up to 1e-4. Blocks with the same table share it. */
 static int keep_table(struct loading *loading, const cr_tensor_spec *spec, float *array,
 		      int64_t elements, crocuta_error *error)
 {
@@ -751,7 +597,8 @@ static int load_network(struct loading *loading, crocuta_error *error)
 	model->activation_frequency = loading->config.activation_frequency;
 	settle_shift(loading);
 	cr_hyenadna_visit_tensors(&model->network, count_parameters, model);
-	model->info.usable_length = model->network.max_length > 3 ? model->network.max_length - 2 : 1;
+	model->info.usable_length =
+		model->network.max_length > 3 ? model->network.max_length - 2 : 1;
 	model->info.causal = 1;
 	return 0;
 }
@@ -759,7 +606,7 @@ static int load_network(struct loading *loading, crocuta_error *error)
 static int hyenadna_load(crocuta_model *model, const cr_config *config, cr_safetensors *file,
 			 const crocuta_model_options *options, crocuta_error *error)
 {
-	struct loading loading = { .model = model, .file = file, .options = options };
+	struct loading loading = {.model = model, .file = file, .options = options};
 	int code = cr_hyenadna_read_config(config, &loading.config, &model->notes, error);
 
 	if (!code)
@@ -787,11 +634,20 @@ static int hyenadna_claims(const json_t *config)
 static uint8_t hyenadna_token(char base)
 {
 	switch (base) {
-	case 'A': case 'a': return 7;
-	case 'C': case 'c': return 8;
-	case 'G': case 'g': return 9;
-	case 'T': case 't': return 10;
-	default: return 11;
+	case 'A':
+	case 'a':
+		return 7;
+	case 'C':
+	case 'c':
+		return 8;
+	case 'G':
+	case 'g':
+		return 9;
+	case 'T':
+	case 't':
+		return 10;
+	default:
+		return 11;
 	}
 }
 

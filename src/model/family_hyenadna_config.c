@@ -20,46 +20,103 @@ static const struct {
 	const char *text;
 	const char *reason;
 } demands[] = {
-	{ "_name_", STRING, 0, "hyena", "only Hyena operators are supported" },
-	{ "hyena_order", INTEGER, 2, NULL, "only order 2 is supported" },
-	{ "order", INTEGER, 2, NULL, "only order 2 is supported" },
-	{ "short_filter_order", INTEGER, 3, NULL, "only short filters of 3 taps are supported" },
-	{ "num_heads", INTEGER, 1, NULL, "operators with several heads are not supported" },
-	{ "inner_factor", INTEGER, 1, NULL, "a widened operator is not supported" },
-	{ "num_blocks", INTEGER, 1, NULL, "operators split into blocks are not supported" },
-	{ "outer_mixing", FLAG, 0, NULL, "outer mixing is not supported" },
-	{ "post_order_ffn", FLAG, 0, NULL, "a projection after each order is not supported" },
-	{ "activation", STRING, 0, "id", "an activation after the operator is not supported" },
-	{ "normalized", FLAG, 0, NULL, "normalised filters are not supported" },
-	{ "linear_mixer", FLAG, 0, NULL, "linear filters are not supported" },
-	{ "modulate", FLAG, 1, NULL, "filters without a decay window are not supported" },
-	{ "bias", FLAG, 1, NULL, "filters without a skip weight are not supported" },
-	{ "use_bias", FLAG, 1, NULL, "filters without a skip weight are not supported" },
-	{ "bidirectional", FLAG, 0, NULL,
-	  "its output depends on the length of the input and is not supported" },
-	{ "max_position_embeddings", INTEGER, 0, NULL, "position embeddings are not supported" },
-	{ "attn_layer_idx", EMPTY, 0, NULL, "attention layers are not supported" },
-	{ "quantization_config", EMPTY, 0, NULL, "quantized weights are not supported" },
+	{"_name_", STRING, 0, "hyena", "only Hyena operators are supported"},
+	{"hyena_order", INTEGER, 2, NULL, "only order 2 is supported"},
+	{"order", INTEGER, 2, NULL, "only order 2 is supported"},
+	{"short_filter_order", INTEGER, 3, NULL, "only short filters of 3 taps are supported"},
+	{"num_heads", INTEGER, 1, NULL, "operators with several heads are not supported"},
+	{"inner_factor", INTEGER, 1, NULL, "a widened operator is not supported"},
+	{"num_blocks", INTEGER, 1, NULL, "operators split into blocks are not supported"},
+	{"outer_mixing", FLAG, 0, NULL, "outer mixing is not supported"},
+	{"post_order_ffn", FLAG, 0, NULL, "a projection after each order is not supported"},
+	{"activation", STRING, 0, "id", "an activation after the operator is not supported"},
+	{"normalized", FLAG, 0, NULL, "normalised filters are not supported"},
+	{"linear_mixer", FLAG, 0, NULL, "linear filters are not supported"},
+	{"modulate", FLAG, 1, NULL, "filters without a decay window are not supported"},
+	{"bias", FLAG, 1, NULL, "filters without a skip weight are not supported"},
+	{"use_bias", FLAG, 1, NULL, "filters without a skip weight are not supported"},
+	{"bidirectional", FLAG, 0, NULL,
+	 "its output depends on the length of the input and is not supported"},
+	{"max_position_embeddings", INTEGER, 0, NULL, "position embeddings are not supported"},
+	{"attn_layer_idx", EMPTY, 0, NULL, "attention layers are not supported"},
+	{"quantization_config", EMPTY, 0, NULL, "quantized weights are not supported"},
 };
 
 /* Known and without effect on inference, or read below. */
 static const char *const known_fields[] = {
-	"activation_freq", "architectures", "attn_cfg", "checkpoint_mixer", "checkpoint_mlp",
-	"crocuta_version", "d_inner", "d_model", "device", "dtype", "emb_dim", "embed_dropout",
-	"filter_order", "filter_shift", "fused_dropout_add_ln", "fused_mlp", "hyena_dropout",
-	"hyena_filter_dropout", "id2label", "initializer_range", "label2id", "layer",
-	"layer_norm_epsilon", "max_seq_len", "model_type", "n_layer", "num_inner_mlps", "num_labels",
-	"pad_token_id", "pad_vocab_size_multiple", "problem_type", "resid_dropout", "residual_in_fp32",
-	"return_hidden_state", "tie_word_embeddings", "torch_dtype", "train_freq",
-	"transformers_version", "use_cache", "use_return_dict", "vocab_size", "_name_or_path",
-	"eos_token_id", "bos_token_id", "sep_token_id", "return_dict", "output_hidden_states",
-	"output_attentions", "is_decoder", "sequence_parallel", "process_group",
+	"activation_freq",
+	"architectures",
+	"attn_cfg",
+	"checkpoint_mixer",
+	"checkpoint_mlp",
+	"crocuta_version",
+	"d_inner",
+	"d_model",
+	"device",
+	"dtype",
+	"emb_dim",
+	"embed_dropout",
+	"filter_order",
+	"filter_shift",
+	"fused_dropout_add_ln",
+	"fused_mlp",
+	"hyena_dropout",
+	"hyena_filter_dropout",
+	"id2label",
+	"initializer_range",
+	"label2id",
+	"layer",
+	"layer_norm_epsilon",
+	"max_seq_len",
+	"model_type",
+	"n_layer",
+	"num_inner_mlps",
+	"num_labels",
+	"pad_token_id",
+	"pad_vocab_size_multiple",
+	"problem_type",
+	"resid_dropout",
+	"residual_in_fp32",
+	"return_hidden_state",
+	"tie_word_embeddings",
+	"torch_dtype",
+	"train_freq",
+	"transformers_version",
+	"use_cache",
+	"use_return_dict",
+	"vocab_size",
+	"_name_or_path",
+	"eos_token_id",
+	"bos_token_id",
+	"sep_token_id",
+	"return_dict",
+	"output_hidden_states",
+	"output_attentions",
+	"is_decoder",
+	"sequence_parallel",
+	"process_group",
 };
 
 static const char *const known_layer_fields[] = {
-	"d_model", "dropout", "emb_dim", "filter_cls", "filter_dropout", "filter_order",
-	"fused_bias_fc", "fused_fft_conv", "jit_filter", "l_max", "local_order", "lr", "lr_pos_emb",
-	"num_inner_mlps", "return_state", "train_freq", "w", "wd", "filter_shift",
+	"d_model",
+	"dropout",
+	"emb_dim",
+	"filter_cls",
+	"filter_dropout",
+	"filter_order",
+	"fused_bias_fc",
+	"fused_fft_conv",
+	"jit_filter",
+	"l_max",
+	"local_order",
+	"lr",
+	"lr_pos_emb",
+	"num_inner_mlps",
+	"return_state",
+	"train_freq",
+	"w",
+	"wd",
+	"filter_shift",
 };
 
 static int refused(const json_t *value, size_t i)
@@ -70,10 +127,12 @@ static int refused(const json_t *value, size_t i)
 	case FLAG:
 		return !json_is_boolean(value) || json_is_true(value) != demands[i].number;
 	case STRING:
-		return !json_is_string(value) || strcmp(json_string_value(value), demands[i].text) != 0;
+		return !json_is_string(value) ||
+		       strcmp(json_string_value(value), demands[i].text) != 0;
 	default: /* EMPTY; an empty array or object, false and 0 also mean none */
-		return json_array_size(value) + json_object_size(value) > 0 || json_is_true(value) ||
-		       json_is_string(value) || json_number_value(value) != 0;
+		return json_array_size(value) + json_object_size(value) > 0 ||
+		       json_is_true(value) || json_is_string(value) ||
+		       json_number_value(value) != 0;
 	}
 }
 
@@ -84,8 +143,8 @@ static int check_demands(const cr_config *config, const json_t *object, const ch
 		json_t *value = json_object_get(object, demands[i].key);
 
 		if (value && !json_is_null(value) && refused(value, i))
-			return cr_fail(error, CROCUTA_EMODEL, "%s: %s%s: %s", config->where,
-				       prefix, demands[i].key, demands[i].reason);
+			return cr_fail(error, CROCUTA_EMODEL, "%s: %s%s: %s", config->where, prefix,
+				       demands[i].key, demands[i].reason);
 	}
 	return 0;
 }
@@ -106,13 +165,15 @@ static void note_unknown_fields(const cr_config *config, json_t *layer, cr_notes
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(config->root, key, value) {
+	json_object_foreach(config->root, key, value)
+	{
 		if (!strcmp(key, "auto_map") || !strcmp(key, "trust_remote_code"))
 			cr_note(notes, "config.json: %s asks for Python code; ignored", key);
 		else if (!is_listed(key, known_fields, sizeof known_fields / sizeof *known_fields))
 			cr_note(notes, "config.json: unknown field \"%.80s\" ignored", key);
 	}
-	json_object_foreach(layer, key, value) {
+	json_object_foreach(layer, key, value)
+	{
 		if (!is_listed(key, known_layer_fields,
 			       sizeof known_layer_fields / sizeof *known_layer_fields))
 			cr_note(notes, "config.json: unknown field \"layer.%.80s\" ignored", key);
@@ -142,7 +203,8 @@ static int read_operator(const cr_config *config, const json_t *object, const ch
 		code = cr_config_number(config, object, "filter_shift", -10, 10,
 					&fields->filter_shift, error);
 	if (!code)
-		code = cr_config_flag(config, object, "train_freq", &fields->trained_frequency, error);
+		code = cr_config_flag(config, object, "train_freq", &fields->trained_frequency,
+				      error);
 	return code;
 }
 
@@ -178,11 +240,11 @@ int cr_hyenadna_read_config(const cr_config *config, cr_hyenadna_config *fields,
 	json_t *layer = json_object_get(config->root, "layer");
 	int code;
 
-	*fields = (cr_hyenadna_config){ .vocabulary_multiple = 1,
-					.activation_frequency = 1,
-					.norm_epsilon = 1e-5,
-					.filter_shift = NAN,
-					.trained_frequency = 1 };
+	*fields = (cr_hyenadna_config){.vocabulary_multiple = 1,
+				       .activation_frequency = 1,
+				       .norm_epsilon = 1e-5,
+				       .filter_shift = NAN,
+				       .trained_frequency = 1};
 	if (json_is_null(layer))
 		layer = NULL;
 	if (layer && !json_is_object(layer))
@@ -205,7 +267,9 @@ int cr_hyenadna_read_config(const cr_config *config, cr_hyenadna_config *fields,
 			       config->where, (long long)fields->features);
 	note_unknown_fields(config, layer, notes);
 	if (fields->norm_epsilon != 1e-5)
-		cr_note(notes, "config.json: layer_norm_epsilon %g is used in every norm; the Hugging "
-			"Face code uses it in the last one only", fields->norm_epsilon);
+		cr_note(notes,
+			"config.json: layer_norm_epsilon %g is used in every norm; the Hugging "
+			"Face code uses it in the last one only",
+			fields->norm_epsilon);
 	return 0;
 }

@@ -107,7 +107,7 @@ static int find_roots(struct roots *roots, crocuta_error *error)
 {
 	const char *data = environment("XDG_DATA_HOME"), *home = environment("HOME");
 
-	*roots = (struct roots){ .count = 0 };
+	*roots = (struct roots){.count = 0};
 	add_environment_path(roots);
 	if (data)
 		add_root(roots, format_text("%s/crocuta/models", data));
@@ -173,8 +173,7 @@ static void list_roots(const struct roots *roots, char *text, size_t capacity)
 	}
 }
 
-static int find_named(const char *name, int here, char *path, size_t capacity,
-		      crocuta_error *error)
+static int find_named(const char *name, int here, char *path, size_t capacity, crocuta_error *error)
 {
 	char searched[700];
 	struct roots roots;
@@ -200,12 +199,16 @@ static int find_named(const char *name, int here, char *path, size_t capacity,
 	if (code || found)
 		return code;
 	if (here)
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%.200s: this directory has no config.json, and no model of that name is "
-			       "in %s", name, searched);
-	return cr_fail(error, CROCUTA_EMODEL,
-		       "no model \"%.200s\": not a directory, and not in %s; \"crocuta model list\" "
-		       "shows what there is", name, searched);
+		return cr_fail(
+			error, CROCUTA_EMODEL,
+			"%.200s: this directory has no config.json, and no model of that name is "
+			"in %s",
+			name, searched);
+	return cr_fail(
+		error, CROCUTA_EMODEL,
+		"no model \"%.200s\": not a directory, and not in %s; \"crocuta model list\" "
+		"shows what there is",
+		name, searched);
 }
 
 /* The hub's cache directory. *known: 0 when nothing in the environment says where it is; NULL
@@ -215,17 +218,18 @@ static char *hub_cache(int *known)
 	static const struct {
 		const char *variable, *below;
 	} places[] = {
-		{ "HF_HUB_CACHE", "" },
-		{ "HUGGINGFACE_HUB_CACHE", "" },
-		{ "HF_HOME", "/hub" },
-		{ "XDG_CACHE_HOME", "/huggingface/hub" },
-		{ "HOME", "/.cache/huggingface/hub" },
+		{"HF_HUB_CACHE", ""},
+		{"HUGGINGFACE_HUB_CACHE", ""},
+		{"HF_HOME", "/hub"},
+		{"XDG_CACHE_HOME", "/huggingface/hub"},
+		{"HOME", "/.cache/huggingface/hub"},
 	};
 
 	*known = 1;
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++)
 		if (environment(places[i].variable))
-			return format_text("%s%s", environment(places[i].variable), places[i].below);
+			return format_text("%s%s", environment(places[i].variable),
+					   places[i].below);
 	*known = 0;
 	return NULL;
 }
@@ -253,9 +257,11 @@ static int find_hub(const char *name, char *path, size_t capacity, crocuta_error
 	char *cache = hub_cache(&known);
 
 	if (!known)
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%.200s: not a directory, and neither HF_HUB_CACHE, HF_HOME nor HOME says "
-			       "where the Hugging Face cache is", name);
+		return cr_fail(
+			error, CROCUTA_EMODEL,
+			"%.200s: not a directory, and neither HF_HUB_CACHE, HF_HOME nor HOME says "
+			"where the Hugging Face cache is",
+			name);
 	if (cache)
 		ref = format_text("%s/models--%.*s--%s/refs/main", cache, (int)organisation, name,
 				  name + organisation + 1);
@@ -268,14 +274,18 @@ static int find_hub(const char *name, char *path, size_t capacity, crocuta_error
 	else if (known && holds_model(snapshot))
 		code = hand_over(snapshot, path, capacity, error);
 	else if (known && is_directory(snapshot))
-		code = cr_fail(error, CROCUTA_EMODEL,
-			       "%s: no config.json in this snapshot of the Hugging Face cache; fetch "
-			       "the model again", snapshot);
+		code = cr_fail(
+			error, CROCUTA_EMODEL,
+			"%s: no config.json in this snapshot of the Hugging Face cache; fetch "
+			"the model again",
+			snapshot);
 	else
-		code = cr_fail(error, CROCUTA_EMODEL,
-			       "no model \"%.200s\": not a directory, and not in the Hugging Face cache "
-			       "%.300s; crocuta downloads nothing, fetch it first: huggingface-cli "
-			       "download %.200s", name, cache, name);
+		code = cr_fail(
+			error, CROCUTA_EMODEL,
+			"no model \"%.200s\": not a directory, and not in the Hugging Face cache "
+			"%.300s; crocuta downloads nothing, fetch it first: huggingface-cli "
+			"download %.200s",
+			name, cache, name);
 	cr_free(cache);
 	cr_free(ref);
 	cr_free(snapshot);
@@ -303,15 +313,18 @@ int crocuta_model_find(const char *name, char *path, size_t capacity, crocuta_er
 		base = base ? base + 1 : name;
 		if (strcmp(base, "model.safetensors") && strcmp(base, "config.json") &&
 		    cr_model_describe_file(base, &what, &advice))
-			return cr_fail(error, CROCUTA_EMODEL, "%.300s: is %s, not a model directory: %s",
-				       name, what, advice);
+			return cr_fail(error, CROCUTA_EMODEL,
+				       "%.300s: is %s, not a model directory: %s", name, what,
+				       advice);
 		return cr_fail(error, CROCUTA_EMODEL,
 			       "%.300s: is a file; give the directory that holds config.json and "
-			       "model.safetensors", name);
+			       "model.safetensors",
+			       name);
 	}
 	if (!slash && is_plain(name, strlen(name)))
 		return find_named(name, here, path, capacity, error);
-	if (slash && is_plain(name, (size_t)(slash - name)) && is_plain(slash + 1, strlen(slash + 1)))
+	if (slash && is_plain(name, (size_t)(slash - name)) &&
+	    is_plain(slash + 1, strlen(slash + 1)))
 		return find_hub(name, path, capacity, error);
 	return cr_fail(error, CROCUTA_EMODEL, "%.300s: no such model directory", name);
 }

@@ -38,8 +38,8 @@ static int is_structure(char c)
 static int refuse(crocuta_error *error, const char *where, size_t byte, const char *fact,
 		  int64_t limit)
 {
-	return cr_fail(error, CROCUTA_EMODEL, "%s: JSON byte %zu: %s (limit %lld)", where, byte, fact,
-		       (long long)limit);
+	return cr_fail(error, CROCUTA_EMODEL, "%s: JSON byte %zu: %s (limit %lld)", where, byte,
+		       fact, (long long)limit);
 }
 
 /* Enforce the limits; says nothing about grammar. */
@@ -90,7 +90,8 @@ static int scan(const char *text, size_t size, const cr_json_limits *limits, con
 	return 0;
 }
 
-/* Where the innermost object open at text[end] begins; text up to there is known to be well formed. */
+/* Where the innermost object open at text[end] begins; text up to there is known to be well formed.
+ */
 static size_t innermost_object(const char *text, size_t end)
 {
 	size_t open[64], depth = 0; /* limits.depth is below 64 */
@@ -119,9 +120,9 @@ static int fail_duplicate(const char *text, size_t end, const char *where, crocu
 	first = memmem(text + object, start - object, text + start, length);
 	if (!first) /* spelled with an escape the first time */
 		first = text + object;
-	return cr_fail(error, CROCUTA_EMODEL, "%s: key %.*s appears twice, at JSON bytes %zu and %zu",
-		       where, length > 80 ? 80 : (int)length, text + start, (size_t)(first - text),
-		       start);
+	return cr_fail(error, CROCUTA_EMODEL,
+		       "%s: key %.*s appears twice, at JSON bytes %zu and %zu", where,
+		       length > 80 ? 80 : (int)length, text + start, (size_t)(first - text), start);
 }
 
 int cr_json_parse(const char *text, size_t size, const cr_json_limits *limits, const char *where,
@@ -160,8 +161,8 @@ static int read_all(int fd, const char *path, char *text, size_t size, crocuta_e
 		if (got < 0)
 			return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot read", path);
 		if (got == 0)
-			return cr_fail(error, CROCUTA_EMODEL, "%s: became shorter while it was read",
-				       path);
+			return cr_fail(error, CROCUTA_EMODEL,
+				       "%s: became shorter while it was read", path);
 		done += (size_t)got;
 	}
 	return 0;
@@ -183,8 +184,9 @@ int cr_json_read_file(const char *path, size_t limit, char **text, size_t *size,
 	else if (!S_ISREG(status.st_mode))
 		code = cr_fail(error, CROCUTA_EMODEL, "%s: is not a regular file", path);
 	else if ((uint64_t)status.st_size > limit)
-		code = cr_fail(error, CROCUTA_EMODEL, "%s: has %lld bytes, more than the %zu allowed",
-			       path, (long long)status.st_size, limit);
+		code = cr_fail(error, CROCUTA_EMODEL,
+			       "%s: has %lld bytes, more than the %zu allowed", path,
+			       (long long)status.st_size, limit);
 	if (!code) {
 		*size = (size_t)status.st_size;
 		*text = cr_calloc(*size + 1, 1);

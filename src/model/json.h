@@ -14,16 +14,16 @@
 #include <crocuta/error.h>
 
 typedef struct cr_json_limits {
-	int depth;       /* nested brackets, the outermost included */
-	int64_t nodes;   /* brackets opened and commas: at least the number of values */
-	int64_t opens;   /* brackets opened */
-	size_t string;   /* bytes of one string */
-	size_t strings;  /* bytes of all strings */
-	size_t space;    /* bytes of white space outside strings */
+	int depth;      /* nested brackets, the outermost included */
+	int64_t nodes;  /* brackets opened and commas: at least the number of values */
+	int64_t opens;  /* brackets opened */
+	size_t string;  /* bytes of one string */
+	size_t strings; /* bytes of all strings */
+	size_t space;   /* bytes of white space outside strings */
 } cr_json_limits;
 
-/* Parse an object. where: how messages call the text. On success *root is the caller's (json_decref);
- * else NULL and CROCUTA_EMODEL or EMEMORY. */
+/* Parse an object. where: how messages call the text. On success *root is the caller's
+ * (json_decref); else NULL and CROCUTA_EMODEL or EMEMORY. */
 int cr_json_parse(const char *text, size_t size, const cr_json_limits *limits, const char *where,
 		  json_t **root, crocuta_error *error);
 

@@ -1,4 +1,5 @@
-/* model.c - open and close model directories: find the weights, the family, and let it load them. */
+/* model.c - open and close model directories: find the weights, the family, and let it load them.
+ */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -24,8 +25,7 @@ const cr_family *const cr_families[] = {
 #define CR_FAMILY(name) &cr_family_##name,
 #include "model/families.def"
 #undef CR_FAMILY
-	NULL
-};
+	NULL};
 
 typedef int open_fn(const char *path, cr_digest *digest, cr_safetensors *file,
 		    crocuta_error *error);
@@ -35,7 +35,7 @@ static const struct format {
 	open_fn *open; /* NULL: only named */
 	const char *what, *advice;
 } formats[] = {
-#define CR_FORMAT(pattern, reader, what, advice) { pattern, reader, what, advice },
+#define CR_FORMAT(pattern, reader, what, advice) {pattern, reader, what, advice},
 #include "model/formats.def"
 #undef CR_FORMAT
 };
@@ -44,7 +44,7 @@ static const struct format {
 
 void crocuta_model_options_init(crocuta_model_options *options)
 {
-	*options = (crocuta_model_options){ .filter_shift = NAN };
+	*options = (crocuta_model_options){.filter_shift = NAN};
 }
 
 int cr_model_floats(crocuta_model *model, int64_t count, float **array, crocuta_error *error)
@@ -61,8 +61,9 @@ int cr_model_floats(crocuta_model *model, int64_t count, float **array, crocuta_
 	}
 	*array = cr_floats(count);
 	if (!*array)
-		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory for %lld weights of one tensor",
-			       model->path, (long long)count);
+		return cr_fail(error, CROCUTA_EMEMORY,
+			       "%s: no memory for %lld weights of one tensor", model->path,
+			       (long long)count);
 	model->array[model->arrays++] = *array;
 	return 0;
 }
@@ -246,8 +247,10 @@ static int check_options(const crocuta_model_options *options, crocuta_error *er
 	size_t digits = options->sha256 ? strspn(options->sha256, "0123456789abcdefABCDEF") : 64;
 
 	if (digits != 64 || (options->sha256 && options->sha256[64]))
-		return cr_fail(error, CROCUTA_EARG, "the expected SHA-256 of the model is \"%.80s\": "
-			       "give 64 hex digits", options->sha256);
+		return cr_fail(error, CROCUTA_EARG,
+			       "the expected SHA-256 of the model is \"%.80s\": "
+			       "give 64 hex digits",
+			       options->sha256);
 	if (isinf(options->filter_shift))
 		return cr_fail(error, CROCUTA_EARG, "the filter shift must be a finite number");
 	return 0;
@@ -256,8 +259,8 @@ static int check_options(const crocuta_model_options *options, crocuta_error *er
 static int load_weights(crocuta_model *model, const cr_config *config,
 			const crocuta_model_options *options, crocuta_error *error)
 {
-	cr_safetensors file = { 0 };
-	cr_digest digest = { 0 };
+	cr_safetensors file = {0};
+	cr_digest digest = {0};
 	int code = cr_digest_start(&digest, error);
 
 	if (!code)
@@ -269,8 +272,8 @@ static int load_weights(crocuta_model *model, const cr_config *config,
 	if (!code)
 		code = cr_digest_finish(&digest, model->sha256, error);
 	if (!code && options->sha256 && strcasecmp(options->sha256, model->sha256))
-		code = cr_fail(error, CROCUTA_EMODEL, "%s: SHA-256 is %s, expected %.64s", file.where,
-			       model->sha256, options->sha256);
+		code = cr_fail(error, CROCUTA_EMODEL, "%s: SHA-256 is %s, expected %.64s",
+			       file.where, model->sha256, options->sha256);
 	cr_safetensors_close(&file);
 	cr_digest_free(&digest);
 	return code;
@@ -283,15 +286,17 @@ static int check_directory(const char *path, crocuta_error *error)
 	struct stat status;
 
 	if (stat(path, &status))
-		return cr_fail_errno(error, errno == ENOENT || errno == ENOTDIR ? CROCUTA_EMODEL
-										 : CROCUTA_EIO,
-				     "%s: cannot open the model", path);
+		return cr_fail_errno(
+			error, errno == ENOENT || errno == ENOTDIR ? CROCUTA_EMODEL : CROCUTA_EIO,
+			"%s: cannot open the model", path);
 	if (S_ISDIR(status.st_mode))
 		return 0;
 	base = base ? base + 1 : path;
 	if (!strcmp(base, "model.safetensors") || !cr_model_describe_file(base, &what, &advice))
-		return cr_fail(error, CROCUTA_EMODEL, "%s: is a file; give the directory that holds "
-			       "config.json and model.safetensors", path);
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: is a file; give the directory that holds "
+			       "config.json and model.safetensors",
+			       path);
 	return cr_fail(error, CROCUTA_EMODEL, "%s: is %s, not a model directory: %s", path, what,
 		       advice);
 }
@@ -300,7 +305,7 @@ int crocuta_model_open(const char *path, const crocuta_model_options *options,
 		       crocuta_model **model, crocuta_error *error)
 {
 	crocuta_model_options defaults;
-	cr_config config = { 0 };
+	cr_config config = {0};
 	crocuta_model *opened;
 	int code;
 

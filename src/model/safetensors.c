@@ -23,11 +23,11 @@
 #error "safetensors are little endian, and F32 is read straight into memory"
 #endif
 
-#define CHUNK ((size_t)1 << 20)      /* bytes of one pread: stays in cache for digest and scan */
+#define CHUNK ((size_t)1 << 20) /* bytes of one pread: stays in cache for digest and scan */
 #define METADATA_MAX ((size_t)1 << 20)
 
-/* A tensor takes 8 values and 3 brackets, so that these allow CR_TENSOR_COUNT_MAX of them. They keep
- * jansson below 200 MB whatever the header says. */
+/* A tensor takes 8 values and 3 brackets, so that these allow CR_TENSOR_COUNT_MAX of them. They
+ * keep jansson below 200 MB whatever the header says. */
 static const cr_json_limits header_limits = {
 	.depth = 8,
 	.nodes = 1000000,
@@ -41,13 +41,11 @@ static const struct {
 	const char *name;
 	size_t size;
 } dtypes[CR_DTYPE_COUNT] = {
-	[CR_DTYPE_F32] = { "F32", 4 }, [CR_DTYPE_F16] = { "F16", 2 },
-	[CR_DTYPE_BF16] = { "BF16", 2 }, [CR_DTYPE_F64] = { "F64", 8 },
-	[CR_DTYPE_I64] = { "I64", 8 },	 [CR_DTYPE_U64] = { "U64", 8 },
-	[CR_DTYPE_I32] = { "I32", 4 },	 [CR_DTYPE_U32] = { "U32", 4 },
-	[CR_DTYPE_I16] = { "I16", 2 },	 [CR_DTYPE_U16] = { "U16", 2 },
-	[CR_DTYPE_I8] = { "I8", 1 },	 [CR_DTYPE_U8] = { "U8", 1 },
-	[CR_DTYPE_BOOL] = { "BOOL", 1 },
+	[CR_DTYPE_F32] = {"F32", 4},   [CR_DTYPE_F16] = {"F16", 2}, [CR_DTYPE_BF16] = {"BF16", 2},
+	[CR_DTYPE_F64] = {"F64", 8},   [CR_DTYPE_I64] = {"I64", 8}, [CR_DTYPE_U64] = {"U64", 8},
+	[CR_DTYPE_I32] = {"I32", 4},   [CR_DTYPE_U32] = {"U32", 4}, [CR_DTYPE_I16] = {"I16", 2},
+	[CR_DTYPE_U16] = {"U16", 2},   [CR_DTYPE_I8] = {"I8", 1},   [CR_DTYPE_U8] = {"U8", 1},
+	[CR_DTYPE_BOOL] = {"BOOL", 1},
 };
 
 const char *cr_dtype_name(int dtype)
@@ -94,10 +92,11 @@ static int parse_dtype(const cr_safetensors *file, const json_t *value, cr_tenso
 			return 0;
 		}
 	}
-	return cr_fail(error, CROCUTA_EMODEL,
-		       "%s: tensor \"%.80s\": dtype \"%.20s\" is not supported (known: F32 F16 BF16 "
-		       "F64 I64 U64 I32 U32 I16 U16 I8 U8 BOOL)",
-		       file->where, tensor->name, name);
+	return cr_fail(
+		error, CROCUTA_EMODEL,
+		"%s: tensor \"%.80s\": dtype \"%.20s\" is not supported (known: F32 F16 BF16 "
+		"F64 I64 U64 I32 U32 I16 U16 I8 U8 BOOL)",
+		file->where, tensor->name, name);
 }
 
 static int parse_shape(const cr_safetensors *file, const json_t *value, cr_tensor *tensor,
@@ -139,8 +138,10 @@ static int parse_offsets(const cr_safetensors *file, const json_t *value, cr_ten
 			       "%s: tensor \"%.80s\": data_offsets are not two whole numbers",
 			       file->where, tensor->name);
 	if (end < begin)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: tensor \"%.80s\": bytes %lld..%lld run "
-			       "backwards", file->where, tensor->name, (long long)begin, (long long)end);
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: tensor \"%.80s\": bytes %lld..%lld run "
+			       "backwards",
+			       file->where, tensor->name, (long long)begin, (long long)end);
 	if ((uint64_t)end > data)
 		return cr_fail(error, CROCUTA_EMODEL,
 			       "%s: tensor \"%.80s\": bytes %lld..%lld end past the %llu bytes of "
@@ -149,15 +150,17 @@ static int parse_offsets(const cr_safetensors *file, const json_t *value, cr_ten
 			       (unsigned long long)data);
 	tensor->begin = (uint64_t)begin;
 	tensor->end = (uint64_t)end;
-	if (__builtin_mul_overflow((uint64_t)tensor->elements, dtypes[tensor->dtype].size, &bytes) ||
+	if (__builtin_mul_overflow((uint64_t)tensor->elements, dtypes[tensor->dtype].size,
+				   &bytes) ||
 	    bytes != tensor->end - tensor->begin) {
 		char shape[200];
 
 		cr_tensor_shape_text(tensor, shape, sizeof shape);
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: tensor \"%.80s\": %s of shape %s does not fill bytes %lld..%lld",
-			       file->where, tensor->name, dtypes[tensor->dtype].name, shape,
-			       (long long)begin, (long long)end);
+		return cr_fail(
+			error, CROCUTA_EMODEL,
+			"%s: tensor \"%.80s\": %s of shape %s does not fill bytes %lld..%lld",
+			file->where, tensor->name, dtypes[tensor->dtype].name, shape,
+			(long long)begin, (long long)end);
 	}
 	return 0;
 }
@@ -180,7 +183,8 @@ static int parse_tensor(const cr_safetensors *file, const char *name, json_t *va
 	if (!json_is_object(value))
 		return cr_fail(error, CROCUTA_EMODEL, "%s: tensor \"%.80s\" is not a JSON object",
 			       file->where, name);
-	json_object_foreach(value, key, item) {
+	json_object_foreach(value, key, item)
+	{
 		if (strcmp(key, "dtype") && strcmp(key, "shape") && strcmp(key, "data_offsets"))
 			return cr_fail(error, CROCUTA_EMODEL,
 				       "%s: tensor \"%.80s\" has an unknown field \"%.80s\"",
@@ -203,15 +207,18 @@ static int check_metadata(const cr_safetensors *file, json_t *metadata, crocuta_
 	if (!json_is_object(metadata))
 		return cr_fail(error, CROCUTA_EMODEL, "%s: __metadata__ is not a JSON object",
 			       file->where);
-	json_object_foreach(metadata, key, value) {
+	json_object_foreach(metadata, key, value)
+	{
 		if (!json_is_string(value))
 			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: __metadata__ \"%.80s\" is not a string", file->where, key);
+				       "%s: __metadata__ \"%.80s\" is not a string", file->where,
+				       key);
 		bytes += strlen(key) + json_string_length(value);
 	}
 	if (bytes > METADATA_MAX)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: __metadata__ has %zu bytes, more than %zu",
-			       file->where, bytes, METADATA_MAX);
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: __metadata__ has %zu bytes, more than %zu", file->where, bytes,
+			       METADATA_MAX);
 	return 0;
 }
 
@@ -236,15 +243,17 @@ static int check_coverage(const cr_safetensors *file, crocuta_error *error)
 		const cr_tensor *tensor = &file->tensor[i];
 
 		if (tensor->begin < reached)
-			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: tensor \"%.80s\": bytes %llu..%llu overlap tensor \"%.80s\"",
-				       file->where, tensor->name, (unsigned long long)tensor->begin,
-				       (unsigned long long)tensor->end, file->tensor[i - 1].name);
+			return cr_fail(
+				error, CROCUTA_EMODEL,
+				"%s: tensor \"%.80s\": bytes %llu..%llu overlap tensor \"%.80s\"",
+				file->where, tensor->name, (unsigned long long)tensor->begin,
+				(unsigned long long)tensor->end, file->tensor[i - 1].name);
 		if (tensor->begin > reached)
-			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: bytes %llu..%llu before tensor \"%.80s\" belong to no tensor",
-				       file->where, (unsigned long long)reached,
-				       (unsigned long long)tensor->begin, tensor->name);
+			return cr_fail(
+				error, CROCUTA_EMODEL,
+				"%s: bytes %llu..%llu before tensor \"%.80s\" belong to no tensor",
+				file->where, (unsigned long long)reached,
+				(unsigned long long)tensor->begin, tensor->name);
 		reached = tensor->end;
 	}
 	if (reached != data)
@@ -261,12 +270,13 @@ static int build_table(cr_safetensors *file, json_t *root, crocuta_error *error)
 	json_t *value;
 
 	if (entries > CR_TENSOR_COUNT_MAX + 1)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: has %zu tensors, more than %d", file->where,
-			       entries, CR_TENSOR_COUNT_MAX);
+		return cr_fail(error, CROCUTA_EMODEL, "%s: has %zu tensors, more than %d",
+			       file->where, entries, CR_TENSOR_COUNT_MAX);
 	file->tensor = cr_calloc(entries, sizeof *file->tensor);
 	if (!file->tensor)
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory for its header", file->where);
-	json_object_foreach(root, name, value) {
+	json_object_foreach(root, name, value)
+	{
 		int code;
 
 		if (!strcmp(name, "__metadata__"))
@@ -317,7 +327,8 @@ static int check_length_word(cr_safetensors *file, const unsigned char *bytes, s
 	return cr_fail(error, CROCUTA_EMODEL, "%s: header length %llu, file has %llu bytes%s%s%s",
 		       file->where, (unsigned long long)value, (unsigned long long)file->file_size,
 		       value > CR_SAFETENSORS_HEADER_MAX && value <= file->file_size - 8
-			       ? " (limit 100000000)" : "",
+			       ? " (limit 100000000)"
+			       : "",
 		       foreign ? "; " : "", foreign ? foreign : "");
 }
 
@@ -358,7 +369,7 @@ int cr_safetensors_parse_header(const void *bytes, size_t size, uint64_t file_si
 {
 	int code;
 
-	*file = (cr_safetensors){ .fd = -1, .file_size = file_size };
+	*file = (cr_safetensors){.fd = -1, .file_size = file_size};
 	file->where = cr_strdup(where);
 	if (!file->where)
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to open it", where);
@@ -402,7 +413,7 @@ static void take_identity(const struct stat *status, int64_t identity[4])
 static int read_header(int fd, const char *path, uint64_t file_size, cr_digest *digest,
 		       cr_safetensors *file, crocuta_error *error)
 {
-	cr_safetensors probe = { .where = (char *)path, .file_size = file_size };
+	cr_safetensors probe = {.where = (char *)path, .file_size = file_size};
 	unsigned char word[8], *bytes;
 	size_t have = file_size < 8 ? (size_t)file_size : 8;
 	uint64_t length;
@@ -433,7 +444,7 @@ int cr_safetensors_open(const char *path, cr_digest *digest, cr_safetensors *fil
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), code;
 	struct stat status;
 
-	*file = (cr_safetensors){ .fd = -1 };
+	*file = (cr_safetensors){.fd = -1};
 	if (fd < 0)
 		return cr_fail_errno(error, errno == ENOENT ? CROCUTA_EMODEL : CROCUTA_EIO,
 				     "%s: cannot open", path);
@@ -558,5 +569,5 @@ void cr_safetensors_close(cr_safetensors *file)
 	cr_free(file->where);
 	if (file->opened)
 		close(file->fd);
-	*file = (cr_safetensors){ .fd = -1 };
+	*file = (cr_safetensors){.fd = -1};
 }

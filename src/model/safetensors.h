@@ -53,7 +53,7 @@ typedef struct cr_safetensors {
 	uint64_t file_size;
 	uint64_t data_start; /* file offset of the first tensor's bytes */
 	int64_t count;
-	cr_tensor *tensor; /* (count) ascending by begin, then end */
+	cr_tensor *tensor;   /* (count) ascending by begin, then end */
 	int64_t identity[4]; /* device, inode, modification time: s, ns */
 	cr_digest *digest;   /* the opener's; gets every byte in file order */
 	unsigned char *scratch;

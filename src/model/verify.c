@@ -60,7 +60,8 @@ static double log_softmax_at(const float *logits, int64_t classes, int64_t targe
 static void compare(struct answer *answer, const json_t *expected, const float *values)
 {
 	for (size_t i = 0; i < json_array_size(expected); i++) {
-		double difference = fabs(values[i] - json_number_value(json_array_get(expected, i)));
+		double difference =
+			fabs(values[i] - json_number_value(json_array_get(expected, i)));
 
 		/* A NaN must not compare as small. */
 		answer->error = difference <= answer->error ? answer->error : difference;
@@ -80,7 +81,8 @@ static int take_rows(void *user, int64_t sequence, int64_t first, int64_t count,
 		const float *row = logits + i * classes;
 
 		if (first + i + 1 < answer->length) {
-			answer->loglik += log_softmax_at(row, classes, answer->tokens[first + i + 1]);
+			answer->loglik +=
+				log_softmax_at(row, classes, answer->tokens[first + i + 1]);
 			continue;
 		}
 		compare(answer, answer->expected_hidden, hidden + i * width);
@@ -91,8 +93,8 @@ static int take_rows(void *user, int64_t sequence, int64_t first, int64_t count,
 
 static int fail_format(const char *where, const char *fact, crocuta_error *error)
 {
-	return cr_fail(error, CROCUTA_EMODEL, "%s: %s; the known answers of this model are malformed",
-		       where, fact);
+	return cr_fail(error, CROCUTA_EMODEL,
+		       "%s: %s; the known answers of this model are malformed", where, fact);
 }
 
 /* An array of that many numbers, or NULL. */
@@ -128,8 +130,10 @@ static int read_record(const char *where, const json_t *record, struct answer *a
 	answer->expected_hidden = number_array(record, "hidden_first8", shown);
 	answer->expected_logits = number_array(record, "logits_last", network->vocabulary);
 	if (!json_is_number(loglik) || !answer->expected_hidden || !answer->expected_logits)
-		return fail_format(where, "a record lacks loglik16, hidden_first8 or logits_last of "
-				   "the right size", error);
+		return fail_format(where,
+				   "a record lacks loglik16, hidden_first8 or logits_last of "
+				   "the right size",
+				   error);
 	answer->expected_loglik = json_number_value(loglik);
 	answer->tokens = cr_calloc((size_t)answer->length, 1);
 	if (!answer->tokens)
@@ -143,9 +147,9 @@ static int run_record(crocuta_session *session, const char *where, int64_t index
 		      struct answer *answer, const struct limits *limits,
 		      crocuta_verify_report *report, crocuta_error *error)
 {
-	crocuta_sequence sequence = { .tokens = answer->tokens, .length = answer->length };
-	crocuta_request request = { .layer = -1, .want_hidden = 1, .want_logits = 1,
-				    .rows = take_rows, .user = answer };
+	crocuta_sequence sequence = {.tokens = answer->tokens, .length = answer->length};
+	crocuta_request request = {
+		.layer = -1, .want_hidden = 1, .want_logits = 1, .rows = take_rows, .user = answer};
 	double difference, allowed, relative;
 	int code = crocuta_session_run(session, &sequence, 1, &request, error);
 
@@ -158,14 +162,16 @@ static int run_record(crocuta_session *session, const char *where, int64_t index
 	report->hidden_error = fmax(report->hidden_error, answer->error);
 	report->loglik_error = isnan(relative) ? INFINITY : fmax(report->loglik_error, relative);
 	if (!(difference <= allowed))
-		return cr_fail(error, CROCUTA_ENUMERIC,
-			       "%s: record %lld: log-likelihood is %.9g, expected %.9g (limit %.3g)",
-			       where, (long long)index, answer->loglik, answer->expected_loglik,
-			       allowed);
+		return cr_fail(
+			error, CROCUTA_ENUMERIC,
+			"%s: record %lld: log-likelihood is %.9g, expected %.9g (limit %.3g)",
+			where, (long long)index, answer->loglik, answer->expected_loglik, allowed);
 	if (!(answer->error <= limits->hidden))
-		return cr_fail(error, CROCUTA_ENUMERIC,
-			       "%s: record %lld: a value of the last position is off by %.3g (limit "
-			       "%.3g)", where, (long long)index, answer->error, limits->hidden);
+		return cr_fail(
+			error, CROCUTA_ENUMERIC,
+			"%s: record %lld: a value of the last position is off by %.3g (limit "
+			"%.3g)",
+			where, (long long)index, answer->error, limits->hidden);
 	return 0;
 }
 
@@ -176,9 +182,9 @@ static int read_limits(const char *where, const json_t *root, struct limits *lim
 	const struct {
 		const char *key;
 		double *value;
-	} fields[] = { { "hidden", &limits->hidden },
-		       { "loglik_relative", &limits->relative },
-		       { "loglik_absolute", &limits->absolute } };
+	} fields[] = {{"hidden", &limits->hidden},
+		      {"loglik_relative", &limits->relative},
+		      {"loglik_absolute", &limits->absolute}};
 
 	for (size_t i = 0; i < 3; i++) {
 		const json_t *field = json_object_get(tolerance, fields[i].key);
@@ -199,7 +205,7 @@ static int run_records(const crocuta_model *model, const char *where, const json
 		       int threads, crocuta_verify_report *report, crocuta_error *error)
 {
 	const json_t *records = json_object_get(root, "records");
-	struct limits limits = { 1e-4, 1e-6, 1e-3 };
+	struct limits limits = {1e-4, 1e-6, 1e-3};
 	crocuta_session_options options;
 	crocuta_session *session = NULL;
 	size_t count = json_array_size(records), i = 0;
@@ -222,11 +228,11 @@ static int run_records(const crocuta_model *model, const char *where, const json
 	report->tolerance = limits.hidden;
 	crocuta_session_options_init(&options);
 	options.threads = threads;
-	options.max_length = longest < model->network.max_length ? longest
-								   : model->network.max_length;
+	options.max_length =
+		longest < model->network.max_length ? longest : model->network.max_length;
 	code = crocuta_session_new(model, &options, &session, error);
 	for (i = 0; i < count && !code; i++) {
-		struct answer answer = { .model = model };
+		struct answer answer = {.model = model};
 
 		code = read_record(where, json_array_get(records, i), &answer, error);
 		if (!code)
@@ -246,13 +252,15 @@ int crocuta_model_verify(const crocuta_model *model, int threads, crocuta_verify
 	size_t size;
 	int code;
 
-	*report = (crocuta_verify_report){ 0 };
+	*report = (crocuta_verify_report){0};
 	if (!path)
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to verify it", model->path);
 	if (access(path, F_OK))
-		code = cr_fail(error, CROCUTA_EMODEL,
-			       "%s: no selftest.json in this directory, so there are no known answers to "
-			       "verify", model->path);
+		code = cr_fail(
+			error, CROCUTA_EMODEL,
+			"%s: no selftest.json in this directory, so there are no known answers to "
+			"verify",
+			model->path);
 	else
 		code = cr_json_read_file(path, SELFTEST_BYTES_MAX, &text, &size, error);
 	if (!code)

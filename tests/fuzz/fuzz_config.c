@@ -40,9 +40,9 @@ static void prove(const cr_hyenadna_config *fields)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	cr_hyenadna_config fields;
-	cr_notes notes = { 0 };
+	cr_notes notes = {0};
 	cr_config config;
 	int code = cr_config_parse((const char *)data, size, "f", &config, &error);
 

@@ -31,7 +31,8 @@ static void prove_tensor(const cr_tensor *tensor, uint64_t data_size)
 		zero |= tensor->shape[i] == 0;
 		if (!zero) {
 			bytes *= (uint64_t)tensor->shape[i];
-			/* Behind a zero nothing is multiplied; before one, no wrap was let through. */
+			/* Behind a zero nothing is multiplied; before one, no wrap was let through.
+			 */
 			need(bytes >> 67 == 0);
 		}
 	}
@@ -61,13 +62,14 @@ static void prove(const cr_safetensors *file, uint64_t file_size)
 			need(b->begin <= a->begin);
 		}
 	}
-	/* No two overlap and all lie inside, so that the sum of sizes proves that there is no hole. */
+	/* No two overlap and all lie inside, so that the sum of sizes proves that there is no hole.
+	 */
 	need(covered == data_size);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	cr_safetensors file;
 	uint64_t more = 0, file_size;
 	int code;

@@ -1,7 +1,8 @@
 /* replay.c - a main for fuzz targets without libFuzzer: every file named, or below a directory
  * named, goes through LLVMFuzzerTestOneInput once. A crash or abort is the finding.
  *
- *	cc ... tests/fuzz/fuzz_config.c tests/fuzz/replay.c libcrocuta.a; ./a.out tests/fuzz/corpus/config
+ *	cc ... tests/fuzz/fuzz_config.c tests/fuzz/replay.c libcrocuta.a; ./a.out
+ *tests/fuzz/corpus/config
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -56,7 +57,8 @@ static int replay(const char *path, int depth)
 	for (int i = 0; i < count; i++) {
 		char *name = NULL;
 
-		if (items[i]->d_name[0] != '.' && asprintf(&name, "%s/%s", path, items[i]->d_name) >= 0) {
+		if (items[i]->d_name[0] != '.' &&
+		    asprintf(&name, "%s/%s", path, items[i]->d_name) >= 0) {
 			failed |= replay(name, depth + 1);
 			free(name);
 		}

@@ -11,6 +11,8 @@
 
 enum hostile_verdict { HOSTILE_REFUSE, HOSTILE_LOAD, HOSTILE_EITHER };
 
+#include "hostile_entries.h"
+
 struct hostile {
 	char name[96];
 	enum hostile_verdict verdict;
@@ -35,11 +37,11 @@ static void hostile_emit(struct hostile_run *run, const char *group, const char 
 			 enum hostile_verdict verdict, const void *weights, size_t weights_size,
 			 const char *config, size_t config_size)
 {
-	struct hostile hostile = { .verdict = verdict,
-				   .weights = weights,
-				   .weights_size = weights_size,
-				   .config = config,
-				   .config_size = config_size };
+	struct hostile hostile = {.verdict = verdict,
+				  .weights = weights,
+				  .weights_size = weights_size,
+				  .config = config,
+				  .config_size = config_size};
 
 	snprintf(hostile.name, sizeof hostile.name, "%s-%s", group, name);
 	for (char *p = hostile.name; *p; p++)
@@ -90,10 +92,26 @@ static void hostile_length_words(struct hostile_run *run)
 {
 	size_t header = strlen(run->header), size;
 	unsigned char *bytes = fixture_join(run->base, run->header, header, &size);
-	const uint64_t words[] = { 0, 1, 2, header - 1, header + 1, header / 2, size - 8, size - 7, size,
-				   99999999, 100000000, 100000001, 0x7fffffff, 0x80000000, 0xffffffff,
-				   0x100000000, (uint64_t)1 << 63, UINT64_MAX, UINT64_MAX - 7,
-				   (uint64_t)header << 56 | (uint64_t)(header >> 8) << 48 };
+	const uint64_t words[] = {0,
+				  1,
+				  2,
+				  header - 1,
+				  header + 1,
+				  header / 2,
+				  size - 8,
+				  size - 7,
+				  size,
+				  99999999,
+				  100000000,
+				  100000001,
+				  0x7fffffff,
+				  0x80000000,
+				  0xffffffff,
+				  0x100000000,
+				  (uint64_t)1 << 63,
+				  UINT64_MAX,
+				  UINT64_MAX - 7,
+				  (uint64_t)header << 56 | (uint64_t)(header >> 8) << 48};
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
 		char name[40];
@@ -114,19 +132,19 @@ static void hostile_foreign(struct hostile_run *run)
 		const char *name, *bytes;
 		size_t size;
 	} files[] = {
-		{ "empty", "", 0 },
-		{ "one-byte", "{", 1 },
-		{ "seven-bytes", "\2\0\0\0\0\0\0", 7 },
-		{ "eight-bytes", "\2\0\0\0\0\0\0\0", 8 },
-		{ "gguf", "GGUF\3\0\0\0\0\0\0\0\0\0\0\0", 16 },
-		{ "zip", "PK\3\4\24\0\0\0\0\0\0\0\0\0\0\0", 16 },
-		{ "pickle", "\x80\2}q\0(X\5\0\0\0state", 16 },
-		{ "lfs", "version https://git-lfs.github.com/spec/v1\n", 43 },
-		{ "hdf5", "\x89HDF\r\n\x1a\n\0\0\0\0\0\0\0\0", 16 },
-		{ "text", "not a model at all, just text\n", 30 },
-		{ "empty-object", "\2\0\0\0\0\0\0\0{}", 10 },
-		{ "empty-object-and-data", "\2\0\0\0\0\0\0\0{}abcd", 14 },
-		{ "zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16 },
+		{"empty", "", 0},
+		{"one-byte", "{", 1},
+		{"seven-bytes", "\2\0\0\0\0\0\0", 7},
+		{"eight-bytes", "\2\0\0\0\0\0\0\0", 8},
+		{"gguf", "GGUF\3\0\0\0\0\0\0\0\0\0\0\0", 16},
+		{"zip", "PK\3\4\24\0\0\0\0\0\0\0\0\0\0\0", 16},
+		{"pickle", "\x80\2}q\0(X\5\0\0\0state", 16},
+		{"lfs", "version https://git-lfs.github.com/spec/v1\n", 43},
+		{"hdf5", "\x89HDF\r\n\x1a\n\0\0\0\0\0\0\0\0", 16},
+		{"text", "not a model at all, just text\n", 30},
+		{"empty-object", "\2\0\0\0\0\0\0\0{}", 10},
+		{"empty-object-and-data", "\2\0\0\0\0\0\0\0{}abcd", 14},
+		{"zeros", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 16},
 	};
 
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
@@ -142,19 +160,19 @@ static void hostile_ends(struct hostile_run *run)
 		size_t after_size;
 		enum hostile_verdict verdict;
 	} ends[] = {
-		{ "leading-space", " ", "", 0, HOSTILE_REFUSE },
-		{ "bom", "\xef\xbb\xbf", "", 0, HOSTILE_REFUSE },
-		{ "leading-bracket", "[", "]", 1, HOSTILE_REFUSE },
-		{ "trailing-newline", "", "\n", 1, HOSTILE_REFUSE },
-		{ "trailing-tab", "", "\t", 1, HOSTILE_REFUSE },
-		{ "trailing-zero", "", "\0", 1, HOSTILE_REFUSE },
-		{ "trailing-zeros", "", "\0\0\0\0\0\0\0\0", 8, HOSTILE_REFUSE },
-		{ "trailing-brace", "", "}", 1, HOSTILE_REFUSE },
-		{ "trailing-object", "", "{}", 2, HOSTILE_REFUSE },
-		{ "trailing-comma", "", ",", 1, HOSTILE_REFUSE },
-		{ "space-newline", "", "  \n ", 4, HOSTILE_REFUSE },
-		{ "trailing-space", "", " ", 1, HOSTILE_LOAD },
-		{ "trailing-spaces", "", "       ", 7, HOSTILE_LOAD },
+		{"leading-space", " ", "", 0, HOSTILE_REFUSE},
+		{"bom", "\xef\xbb\xbf", "", 0, HOSTILE_REFUSE},
+		{"leading-bracket", "[", "]", 1, HOSTILE_REFUSE},
+		{"trailing-newline", "", "\n", 1, HOSTILE_REFUSE},
+		{"trailing-tab", "", "\t", 1, HOSTILE_REFUSE},
+		{"trailing-zero", "", "\0", 1, HOSTILE_REFUSE},
+		{"trailing-zeros", "", "\0\0\0\0\0\0\0\0", 8, HOSTILE_REFUSE},
+		{"trailing-brace", "", "}", 1, HOSTILE_REFUSE},
+		{"trailing-object", "", "{}", 2, HOSTILE_REFUSE},
+		{"trailing-comma", "", ",", 1, HOSTILE_REFUSE},
+		{"space-newline", "", "  \n ", 4, HOSTILE_REFUSE},
+		{"trailing-space", "", " ", 1, HOSTILE_LOAD},
+		{"trailing-spaces", "", "       ", 7, HOSTILE_LOAD},
 	};
 
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
@@ -177,23 +195,24 @@ static void hostile_metadata(struct hostile_run *run)
 		const char *name, *to;
 		enum hostile_verdict verdict;
 	} cases[] = {
-		{ "number", "\"__metadata__\":{\"format\":1},", HOSTILE_REFUSE },
-		{ "nested", "\"__metadata__\":{\"format\":{}},", HOSTILE_REFUSE },
-		{ "null-value", "\"__metadata__\":{\"format\":null},", HOSTILE_REFUSE },
-		{ "null", "\"__metadata__\":null,", HOSTILE_REFUSE },
-		{ "array", "\"__metadata__\":[\"pt\"],", HOSTILE_REFUSE },
-		{ "string", "\"__metadata__\":\"pt\",", HOSTILE_REFUSE },
-		{ "twice", "\"__metadata__\":{},\"__metadata__\":{},", HOSTILE_REFUSE },
-		{ "key-twice", "\"__metadata__\":{\"a\":\"b\",\"a\":\"c\"},", HOSTILE_REFUSE },
-		{ "absent", "", HOSTILE_LOAD },
-		{ "empty", "\"__metadata__\":{},", HOSTILE_LOAD },
-		{ "spaced", "\n \"__metadata__\" : { \"a\" : \"b\\u00e9\" } ,\t\r\n", HOSTILE_LOAD },
+		{"number", "\"__metadata__\":{\"format\":1},", HOSTILE_REFUSE},
+		{"nested", "\"__metadata__\":{\"format\":{}},", HOSTILE_REFUSE},
+		{"null-value", "\"__metadata__\":{\"format\":null},", HOSTILE_REFUSE},
+		{"null", "\"__metadata__\":null,", HOSTILE_REFUSE},
+		{"array", "\"__metadata__\":[\"pt\"],", HOSTILE_REFUSE},
+		{"string", "\"__metadata__\":\"pt\",", HOSTILE_REFUSE},
+		{"twice", "\"__metadata__\":{},\"__metadata__\":{},", HOSTILE_REFUSE},
+		{"key-twice", "\"__metadata__\":{\"a\":\"b\",\"a\":\"c\"},", HOSTILE_REFUSE},
+		{"absent", "", HOSTILE_LOAD},
+		{"empty", "\"__metadata__\":{},", HOSTILE_LOAD},
+		{"spaced", "\n \"__metadata__\" : { \"a\" : \"b\\u00e9\" } ,\t\r\n", HOSTILE_LOAD},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		char *text = hostile_replace(run->header, from, cases[i].to);
 
-		hostile_header(run, "metadata", cases[i].name, cases[i].verdict, text, strlen(text));
+		hostile_header(run, "metadata", cases[i].name, cases[i].verdict, text,
+			       strlen(text));
 		free(text);
 	}
 	for (int large = 0; large < 2; large++) {
@@ -225,151 +244,28 @@ static char *hostile_expand(const struct hostile_run *run, const char *pattern)
 			continue;
 		}
 		switch (*++pattern) {
-		case 'P': value = run->begin + 4; break;
-		case 'M': value = run->begin - 4; break;
-		case 'E': value = run->end; break;
-		case 'N': value = run->end + 4; break;
-		case 'L': value = run->end - 4; break;
-		default: break;
+		case 'P':
+			value = run->begin + 4;
+			break;
+		case 'M':
+			value = run->begin - 4;
+			break;
+		case 'E':
+			value = run->end;
+			break;
+		case 'N':
+			value = run->end + 4;
+			break;
+		case 'L':
+			value = run->end - 4;
+			break;
+		default:
+			break;
 		}
 		used += (size_t)snprintf(text + used, capacity - used, "%zu", value);
 	}
 	return text;
 }
-
-#define LM "\"lm_head.weight\":"
-#define D32 "\"dtype\":\"F32\","
-#define S "\"shape\":[16,4],"
-#define O "\"data_offsets\":[$B,$E]"
-
-/* What stands in the header in place of the entry LM "{" D32 S O "}". */
-static const struct {
-	const char *name, *entry;
-	enum hostile_verdict verdict;
-} hostile_entries[] = {
-	/* dtype */
-	{ "dtype-unknown", LM "{\"dtype\":\"F31\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-lower", LM "{\"dtype\":\"f32\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-f8", LM "{\"dtype\":\"F8_E4M3\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-f4", LM "{\"dtype\":\"F4\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-empty", LM "{\"dtype\":\"\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-number", LM "{\"dtype\":32," S O "}", HOSTILE_REFUSE },
-	{ "dtype-null", LM "{\"dtype\":null," S O "}", HOSTILE_REFUSE },
-	{ "dtype-absent", LM "{" S O "}", HOSTILE_REFUSE },
-	{ "dtype-wider", LM "{\"dtype\":\"F64\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-narrower", LM "{\"dtype\":\"F16\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-i32", LM "{\"dtype\":\"I32\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-u32", LM "{\"dtype\":\"U32\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-bool", LM "{\"dtype\":\"BOOL\",\"shape\":[64,4]," O "}", HOSTILE_REFUSE },
-	{ "dtype-f64-fits", LM "{\"dtype\":\"F64\",\"shape\":[8,4]," O "}", HOSTILE_REFUSE },
-	{ "dtype-twice", LM "{" D32 "\"dtype\":\"F16\"," S O "}", HOSTILE_REFUSE },
-	{ "dtype-nul", LM "{\"dtype\":\"F32\\u0000\"," S O "}", HOSTILE_REFUSE },
-	/* shape */
-	{ "shape-negative", LM "{" D32 "\"shape\":[-16,-4]," O "}", HOSTILE_REFUSE },
-	{ "shape-float", LM "{" D32 "\"shape\":[16.0,4]," O "}", HOSTILE_REFUSE },
-	{ "shape-exponent", LM "{" D32 "\"shape\":[16,4e0]," O "}", HOSTILE_REFUSE },
-	{ "shape-string", LM "{" D32 "\"shape\":[\"16\",4]," O "}", HOSTILE_REFUSE },
-	{ "shape-true", LM "{" D32 "\"shape\":[16,true]," O "}", HOSTILE_REFUSE },
-	{ "shape-null-inside", LM "{" D32 "\"shape\":[16,null]," O "}", HOSTILE_REFUSE },
-	{ "shape-null", LM "{" D32 "\"shape\":null," O "}", HOSTILE_REFUSE },
-	{ "shape-number", LM "{" D32 "\"shape\":64," O "}", HOSTILE_REFUSE },
-	{ "shape-object", LM "{" D32 "\"shape\":{}," O "}", HOSTILE_REFUSE },
-	{ "shape-absent", LM "{" D32 O "}", HOSTILE_REFUSE },
-	{ "shape-nested", LM "{" D32 "\"shape\":[[16],[4]]," O "}", HOSTILE_REFUSE },
-	{ "shape-twice", LM "{" D32 S "\"shape\":[4,16]," O "}", HOSTILE_REFUSE },
-	{ "shape-rank9", LM "{" D32 "\"shape\":[1,1,1,1,1,1,1,16,4]," O "}", HOSTILE_REFUSE },
-	{ "shape-rank65", LM "{" D32 "\"shape\":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,"
-	  "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,16,4]," O "}",
-	  HOSTILE_REFUSE },
-	{ "shape-rank0", LM "{" D32 "\"shape\":[]," O "}", HOSTILE_REFUSE },
-	{ "shape-scalar", LM "{" D32 "\"shape\":[]," O "}", HOSTILE_REFUSE },
-	{ "shape-wraps", LM "{" D32 "\"shape\":[4294967296,4294967296]," O "}", HOSTILE_REFUSE },
-	{ "shape-wraps-to-64", LM "{" D32 "\"shape\":[4611686018427387920,4]," O "}", HOSTILE_REFUSE },
-	{ "shape-max", LM "{" D32 "\"shape\":[9223372036854775807,2]," O "}", HOSTILE_REFUSE },
-	{ "shape-bytes-wrap", LM "{" D32 "\"shape\":[4611686018427387968]," O "}", HOSTILE_REFUSE },
-	{ "shape-2e63", LM "{" D32 "\"shape\":[9223372036854775808]," O "}", HOSTILE_REFUSE },
-	{ "shape-2e64", LM "{" D32 "\"shape\":[18446744073709551680]," O "}", HOSTILE_REFUSE },
-	{ "shape-huge", LM "{" D32 "\"shape\":[1e400]," O "}", HOSTILE_REFUSE },
-	{ "shape-zero", LM "{" D32 "\"shape\":[0,4]," O "}", HOSTILE_REFUSE },
-	{ "shape-zero-fits", LM "{" D32 "\"shape\":[16,0],\"data_offsets\":[$E,$E]},\"x\":{" D32
-	  "\"shape\":[16,4]," O "}", HOSTILE_REFUSE },
-	{ "shape-transposed", LM "{" D32 "\"shape\":[4,16]," O "}", HOSTILE_REFUSE },
-	{ "shape-flat", LM "{" D32 "\"shape\":[64]," O "}", HOSTILE_REFUSE },
-	{ "shape-ones", LM "{" D32 "\"shape\":[1,16,1,4]," O "}", HOSTILE_LOAD },
-	/* data_offsets */
-	{ "offsets-reversed", LM "{" D32 S "\"data_offsets\":[$E,$B]}", HOSTILE_REFUSE },
-	{ "offsets-negative", LM "{" D32 S "\"data_offsets\":[-256,0]}", HOSTILE_REFUSE },
-	{ "offsets-float", LM "{" D32 S "\"data_offsets\":[$B.0,$E.0]}", HOSTILE_REFUSE },
-	{ "offsets-exponent", LM "{" D32 S "\"data_offsets\":[$B,1e3]}", HOSTILE_REFUSE },
-	{ "offsets-string", LM "{" D32 S "\"data_offsets\":[\"$B\",\"$E\"]}", HOSTILE_REFUSE },
-	{ "offsets-null", LM "{" D32 S "\"data_offsets\":null}", HOSTILE_REFUSE },
-	{ "offsets-absent", LM "{" D32 "\"shape\":[16,4]}", HOSTILE_REFUSE },
-	{ "offsets-empty", LM "{" D32 S "\"data_offsets\":[]}", HOSTILE_REFUSE },
-	{ "offsets-one", LM "{" D32 S "\"data_offsets\":[$B]}", HOSTILE_REFUSE },
-	{ "offsets-three", LM "{" D32 S "\"data_offsets\":[$B,$E,$E]}", HOSTILE_REFUSE },
-	{ "offsets-object", LM "{" D32 S "\"data_offsets\":{\"0\":$B,\"1\":$E}}", HOSTILE_REFUSE },
-	{ "offsets-twice", LM "{" D32 S O ",\"data_offsets\":[0,256]}", HOSTILE_REFUSE },
-	{ "offsets-overlap", LM "{" D32 S "\"data_offsets\":[$M,$L]}", HOSTILE_REFUSE },
-	{ "offsets-hole", LM "{" D32 S "\"data_offsets\":[$P,$N]}", HOSTILE_REFUSE },
-	{ "offsets-hole-inside", LM "{" D32 "\"shape\":[63],\"data_offsets\":[$P,$E]}", HOSTILE_REFUSE },
-	{ "offsets-past-end", LM "{" D32 "\"shape\":[65],\"data_offsets\":[$B,$N]}", HOSTILE_REFUSE },
-	{ "offsets-short", LM "{" D32 "\"shape\":[63],\"data_offsets\":[$B,$L]}", HOSTILE_REFUSE },
-	{ "offsets-same-as-first", LM "{" D32 S "\"data_offsets\":[0,256]}", HOSTILE_REFUSE },
-	{ "offsets-2e63", LM "{" D32 S "\"data_offsets\":[9223372036854775808,9223372036854776064]}",
-	  HOSTILE_REFUSE },
-	{ "offsets-2e64", LM "{" D32 S "\"data_offsets\":[$B,18446744073709551616]}", HOSTILE_REFUSE },
-	{ "offsets-minus-zero", LM "{" D32 S "\"data_offsets\":[-$B,-$E]}", HOSTILE_REFUSE },
-	{ "offsets-leading-zero", LM "{" D32 S "\"data_offsets\":[0$B,0$E]}", HOSTILE_REFUSE },
-	{ "offsets-plus", LM "{" D32 S "\"data_offsets\":[+$B,$E]}", HOSTILE_REFUSE },
-	{ "offsets-hex", LM "{" D32 S "\"data_offsets\":[0x10,$E]}", HOSTILE_REFUSE },
-	/* the entry itself */
-	{ "entry-null", LM "null", HOSTILE_REFUSE },
-	{ "entry-number", LM "64", HOSTILE_REFUSE },
-	{ "entry-array", LM "[\"F32\",[16,4],[$B,$E]]", HOSTILE_REFUSE },
-	{ "entry-empty", LM "{}", HOSTILE_REFUSE },
-	{ "entry-extra-field", LM "{" D32 S O ",\"strides\":[4,1]}", HOSTILE_REFUSE },
-	{ "entry-nested", LM "{\"a\":{\"b\":{\"c\":{\"d\":{\"e\":{\"f\":{\"g\":{}}}}}}}}", HOSTILE_REFUSE },
-	{ "entry-twice", LM "{" D32 S O "}," LM "{" D32 S O "}", HOSTILE_REFUSE },
-	{ "entry-twice-apart", LM "{" D32 S O "},\"x\":{" D32 "\"shape\":[0],\"data_offsets\":[0,0]}," LM
-	  "{" D32 S O "}", HOSTILE_REFUSE },
-	{ "entry-reordered", LM "{" O "," S "\"dtype\":\"F32\"}", HOSTILE_LOAD },
-	{ "entry-spaced", LM " {\n\t" D32 " " S " " O " }", HOSTILE_LOAD },
-	{ "entry-escaped-name", "\"lm_h\\u0065ad.weight\":{" D32 S O "}", HOSTILE_LOAD },
-	{ "entry-zero-sized-extra", LM "{" D32 S O "},\"x\":{" D32 "\"shape\":[0],\"data_offsets\":[$B,$B]}",
-	  HOSTILE_REFUSE },
-	/* names */
-	{ "name-empty", "\"\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-unknown", "\"lm_head.weights\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-bad-utf8", "\"lm_head\xff.weight\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-overlong", "\"lm_head\xc0\xaf\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-cut-utf8", "\"lm_head\xe2\x82\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-surrogate-bytes", "\"lm_head\xed\xa0\x80\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-lone-surrogate", "\"lm_head\\ud800\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-low-surrogate", "\"lm_head\\udc00\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-nul", "\"lm_head.weight\\u0000\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-control", "\"lm_head\001.weight\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-newline", "\"lm_head\n.weight\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-escape", "\"lm_head\\x41\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-terminal", "\"lm_head\\u001b[2J\":{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-unquoted", "lm_head:{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-single-quoted", "'lm_head.weight':{" D32 S O "}", HOSTILE_REFUSE },
-	{ "name-format", "\"%s%s%n%d\":{" D32 S O "}", HOSTILE_REFUSE },
-	/* grammar */
-	{ "json-trailing-comma", LM "{" D32 S O ",}", HOSTILE_REFUSE },
-	{ "json-no-comma", LM "{" D32 S O "}" LM "{}", HOSTILE_REFUSE },
-	{ "json-no-colon", "\"lm_head.weight\"{" D32 S O "}", HOSTILE_REFUSE },
-	{ "json-comment", LM "{" D32 S O "/* */}", HOSTILE_REFUSE },
-	{ "json-nan", LM "{" D32 S "\"data_offsets\":[NaN,$E]}", HOSTILE_REFUSE },
-	{ "json-infinity", LM "{" D32 S "\"data_offsets\":[$B,Infinity]}", HOSTILE_REFUSE },
-	{ "json-open-string", LM "{\"dtype\":\"F32}", HOSTILE_REFUSE },
-	{ "json-open-object", LM "{" D32 S O, HOSTILE_REFUSE },
-	{ "json-open-array", LM "{" D32 S "\"data_offsets\":[$B,$E}", HOSTILE_REFUSE },
-	{ "json-closes-early", LM "{" D32 S O "}}", HOSTILE_REFUSE },
-	{ "json-mixed", LM "{" D32 S "\"data_offsets\":[$B,$E}]", HOSTILE_REFUSE },
-	{ "json-zero-byte", LM "{" D32 S O "},\"\\u0000\":{}", HOSTILE_REFUSE },
-};
-
-#undef O
 
 static void hostile_entry_cases(struct hostile_run *run)
 {
@@ -379,8 +275,8 @@ static void hostile_entry_cases(struct hostile_run *run)
 		char *to = hostile_expand(run, hostile_entries[i].entry);
 		char *text = hostile_replace(run->header, from, to);
 
-		hostile_header(run, "entry", hostile_entries[i].name, hostile_entries[i].verdict, text,
-			       strlen(text));
+		hostile_header(run, "entry", hostile_entries[i].name, hostile_entries[i].verdict,
+			       text, strlen(text));
 		free(text);
 		free(to);
 	}
@@ -401,8 +297,8 @@ static void hostile_entry_cases(struct hostile_run *run)
 		int used = snprintf(to, 10, "\"");
 
 		memset(to + used, 'n', 600);
-		snprintf(to + used + 600, 200, "\":{" D32 S "\"data_offsets\":[%zu,%zu]}", run->begin,
-			 run->end);
+		snprintf(to + used + 600, 200, "\":{" D32 S "\"data_offsets\":[%zu,%zu]}",
+			 run->begin, run->end);
 		text = hostile_replace(run->header, from, to);
 		hostile_header(run, "entry", "name-long", HOSTILE_REFUSE, text, strlen(text));
 		free(text);
@@ -411,18 +307,17 @@ static void hostile_entry_cases(struct hostile_run *run)
 	free(from);
 }
 
-#undef LM
-#undef D32
-#undef S
-
 /* The data: cut, longer, not numbers. */
 static void hostile_data(struct hostile_run *run)
 {
 	static const struct {
 		const char *name;
 		uint32_t bits;
-	} values[] = { { "nan", 0x7fc00000 }, { "signalling", 0x7f800001 }, { "negative-nan", 0xffffffff },
-		       { "infinity", 0x7f800000 }, { "negative-infinity", 0xff800000 } };
+	} values[] = {{"nan", 0x7fc00000},
+		      {"signalling", 0x7f800001},
+		      {"negative-nan", 0xffffffff},
+		      {"infinity", 0x7f800000},
+		      {"negative-infinity", 0xff800000}};
 	size_t header = strlen(run->header), size;
 	unsigned char *bytes = fixture_join(run->base, run->header, header, &size);
 	unsigned char *longer = fixture_alloc(size + 4096);
@@ -446,7 +341,7 @@ static void hostile_data(struct hostile_run *run)
 			     strlen(config));
 	}
 	for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-		const size_t places[] = { 8 + header, 8 + header + (run->begin / 8 * 4), size - 4 };
+		const size_t places[] = {8 + header, 8 + header + (run->begin / 8 * 4), size - 4};
 
 		for (int j = 0; j < 3; j++) {
 			unsigned char kept[4];
@@ -474,71 +369,73 @@ static struct fixture *hostile_base(void)
 /* Whole tensors missing, too many, misnamed, of other sizes. */
 static void hostile_tensors(struct hostile_run *run)
 {
-	static const char *const optional[] = { "lm_head.weight", "pos_emb.z", "pos_emb.t",
-						"modulation.deltas" };
+	static const char *const optional[] = {"lm_head.weight", "pos_emb.z", "pos_emb.t",
+					       "modulation.deltas"};
 	static const struct {
 		const char *name, *end, *to;
 		enum hostile_verdict verdict;
 	} renames[] = {
-		{ "layer-1", "layers.0.norm1.weight", "hyena.backbone.layers.1.norm1.weight",
-		  HOSTILE_REFUSE },
-		{ "layer-1024", "layers.0.norm1.weight", "hyena.backbone.layers.1024.norm1.weight",
-		  HOSTILE_REFUSE },
-		{ "layer-huge", "layers.0.norm1.weight",
-		  "hyena.backbone.layers.99999999999999999999.norm1.weight", HOSTILE_REFUSE },
-		{ "layer-negative", "layers.0.norm1.weight", "hyena.backbone.layers.-1.norm1.weight",
-		  HOSTILE_REFUSE },
-		{ "layer-hex", "layers.0.norm1.weight", "hyena.backbone.layers.0x0.norm1.weight",
-		  HOSTILE_REFUSE },
-		{ "layer-zeros", "layers.0.norm1.weight", "hyena.backbone.layers.00.norm1.weight",
-		  HOSTILE_REFUSE },
-		{ "inner-20", "filter.4.weight",
-		  "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.20.weight", HOSTILE_REFUSE },
-		{ "inner-9998", "filter.4.weight",
-		  "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.9998.weight",
-		  HOSTILE_REFUSE },
-		{ "inner-odd", "filter.4.weight",
-		  "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.5.weight", HOSTILE_REFUSE },
-		{ "freq-even", "filter.1.freq",
-		  "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.2.freq", HOSTILE_REFUSE },
-		{ "freq-19", "filter.1.freq",
-		  "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.19.freq", HOSTILE_REFUSE },
-		{ "freq-5", "filter.1.freq",
-		  "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.5.freq", HOSTILE_LOAD },
-		{ "same-name-twice", "norm1.weight", "backbone.layers.0.norm1.bias", HOSTILE_REFUSE },
-		{ "other-model", "norm1.weight", "transformer.h.0.ln_1.weight", HOSTILE_REFUSE },
-		{ "prefix-twice", "norm1.weight", "hyena.hyena.backbone.layers.0.norm1.weight",
-		  HOSTILE_REFUSE },
+		{"layer-1", "layers.0.norm1.weight", "hyena.backbone.layers.1.norm1.weight",
+		 HOSTILE_REFUSE},
+		{"layer-1024", "layers.0.norm1.weight", "hyena.backbone.layers.1024.norm1.weight",
+		 HOSTILE_REFUSE},
+		{"layer-huge", "layers.0.norm1.weight",
+		 "hyena.backbone.layers.99999999999999999999.norm1.weight", HOSTILE_REFUSE},
+		{"layer-negative", "layers.0.norm1.weight", "hyena.backbone.layers.-1.norm1.weight",
+		 HOSTILE_REFUSE},
+		{"layer-hex", "layers.0.norm1.weight", "hyena.backbone.layers.0x0.norm1.weight",
+		 HOSTILE_REFUSE},
+		{"layer-zeros", "layers.0.norm1.weight", "hyena.backbone.layers.00.norm1.weight",
+		 HOSTILE_REFUSE},
+		{"inner-20", "filter.4.weight",
+		 "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.20.weight",
+		 HOSTILE_REFUSE},
+		{"inner-9998", "filter.4.weight",
+		 "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.9998.weight",
+		 HOSTILE_REFUSE},
+		{"inner-odd", "filter.4.weight",
+		 "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.5.weight",
+		 HOSTILE_REFUSE},
+		{"freq-even", "filter.1.freq",
+		 "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.2.freq", HOSTILE_REFUSE},
+		{"freq-19", "filter.1.freq",
+		 "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.19.freq", HOSTILE_REFUSE},
+		{"freq-5", "filter.1.freq",
+		 "hyena.backbone.layers.0.mixer.filter_fn.implicit_filter.5.freq", HOSTILE_LOAD},
+		{"same-name-twice", "norm1.weight", "backbone.layers.0.norm1.bias", HOSTILE_REFUSE},
+		{"other-model", "norm1.weight", "transformer.h.0.ln_1.weight", HOSTILE_REFUSE},
+		{"prefix-twice", "norm1.weight", "hyena.hyena.backbone.layers.0.norm1.weight",
+		 HOSTILE_REFUSE},
 	};
 	static const struct {
 		const char *name, *end;
 		int64_t shape[3];
 		int rank;
 	} sizes[] = {
-		{ "embedding-8-rows", "embeddings.weight", { 8, 4, 0 }, 2 },
-		{ "embedding-no-rows", "embeddings.weight", { 0, 4, 0 }, 2 },
-		{ "embedding-wide", "embeddings.weight", { 16, 5, 0 }, 2 },
-		{ "embedding-flat", "embeddings.weight", { 64, 0, 0 }, 1 },
-		{ "embedding-huge-beside-zero", "embeddings.weight", { 0, (int64_t)1 << 62, 0 }, 2 },
-		{ "embedding-rows-65537", "embeddings.weight", { 65537, 4, 0 }, 2 },
-		{ "z-short", "pos_emb.z", { 1, 9, 5 }, 3 },
-		{ "z-3-features", "pos_emb.z", { 1, 10, 3 }, 3 },
-		{ "z-empty", "pos_emb.z", { 1, 0, 5 }, 3 },
-		{ "t-long", "pos_emb.t", { 1, 11, 1 }, 3 },
-		{ "t-empty", "pos_emb.t", { 1, 0, 1 }, 3 },
-		{ "deltas-short", "modulation.deltas", { 1, 1, 3 }, 3 },
-		{ "filter-4-features", "filter.0.weight", { 4, 4, 0 }, 2 },
-		{ "filter-order", "filter.0.weight", { 5, 5, 0 }, 2 },
-		{ "filter-order-4097", "filter.0.weight", { 4097, 5, 0 }, 2 },
-		{ "filter-no-features", "filter.0.weight", { 4, 0, 0 }, 2 },
-		{ "short-filter-5", "short_filter.weight", { 12, 1, 5 }, 3 },
-		{ "short-filter-groups", "short_filter.weight", { 12, 2, 3 }, 3 },
-		{ "in-proj-4d", "in_proj.weight", { 16, 4, 0 }, 2 },
-		{ "fc1-inner", "fc1.weight", { 9, 4, 0 }, 2 },
-		{ "fc1-none", "fc1.weight", { 0, 4, 0 }, 2 },
-		{ "fc2-transposed", "fc2.weight", { 8, 4, 0 }, 2 },
-		{ "lm-head-12", "lm_head.weight", { 12, 4, 0 }, 2 },
-		{ "ln-f", "ln_f.weight", { 3, 0, 0 }, 1 },
+		{"embedding-8-rows", "embeddings.weight", {8, 4, 0}, 2},
+		{"embedding-no-rows", "embeddings.weight", {0, 4, 0}, 2},
+		{"embedding-wide", "embeddings.weight", {16, 5, 0}, 2},
+		{"embedding-flat", "embeddings.weight", {64, 0, 0}, 1},
+		{"embedding-huge-beside-zero", "embeddings.weight", {0, (int64_t)1 << 62, 0}, 2},
+		{"embedding-rows-65537", "embeddings.weight", {65537, 4, 0}, 2},
+		{"z-short", "pos_emb.z", {1, 9, 5}, 3},
+		{"z-3-features", "pos_emb.z", {1, 10, 3}, 3},
+		{"z-empty", "pos_emb.z", {1, 0, 5}, 3},
+		{"t-long", "pos_emb.t", {1, 11, 1}, 3},
+		{"t-empty", "pos_emb.t", {1, 0, 1}, 3},
+		{"deltas-short", "modulation.deltas", {1, 1, 3}, 3},
+		{"filter-4-features", "filter.0.weight", {4, 4, 0}, 2},
+		{"filter-order", "filter.0.weight", {5, 5, 0}, 2},
+		{"filter-order-4097", "filter.0.weight", {4097, 5, 0}, 2},
+		{"filter-no-features", "filter.0.weight", {4, 0, 0}, 2},
+		{"short-filter-5", "short_filter.weight", {12, 1, 5}, 3},
+		{"short-filter-groups", "short_filter.weight", {12, 2, 3}, 3},
+		{"in-proj-4d", "in_proj.weight", {16, 4, 0}, 2},
+		{"fc1-inner", "fc1.weight", {9, 4, 0}, 2},
+		{"fc1-none", "fc1.weight", {0, 4, 0}, 2},
+		{"fc2-transposed", "fc2.weight", {8, 4, 0}, 2},
+		{"lm-head-12", "lm_head.weight", {12, 4, 0}, 2},
+		{"ln-f", "ln_f.weight", {3, 0, 0}, 1},
 	};
 
 	for (int i = 0; i < run->base->count; i++) {
@@ -551,8 +448,8 @@ static void hostile_tensors(struct hostile_run *run)
 			if (strstr(name, optional[j]))
 				verdict = HOSTILE_LOAD;
 		fixture_remove(f, name);
-		hostile_fixture(run, "missing",
-				strlen(name) > 40 ? name + strlen(name) - 40 : name, verdict, f);
+		hostile_fixture(run, "missing", strlen(name) > 40 ? name + strlen(name) - 40 : name,
+				verdict, f);
 		fixture_free(f);
 	}
 	for (size_t i = 0; i < sizeof renames / sizeof *renames; i++) {
@@ -598,7 +495,8 @@ static void hostile_config_value(struct hostile_run *run, const char *field, con
 	found = strstr(config, key);
 	if (found) {
 		after = found + strlen(key) + strcspn(found + strlen(key), ",}");
-		snprintf(text, 8192, "%.*s%s%s%s", (int)(found - config), config, key, other, after);
+		snprintf(text, 8192, "%.*s%s%s%s", (int)(found - config), config, key, other,
+			 after);
 	} else {
 		snprintf(text, 8192, "{%s%s, %s", key, other, config + 1);
 	}
@@ -609,83 +507,88 @@ static void hostile_config_value(struct hostile_run *run, const char *field, con
 
 static void hostile_config(struct hostile_run *run)
 {
-	static const char *const integers[] = { "d_model", "d_inner", "n_layer", "max_seq_len", "emb_dim",
-						"filter_order", "num_inner_mlps", "vocab_size",
-						"pad_vocab_size_multiple" };
-	static const char *const bad_integers[] = { "0", "-1", "2147483649", "9223372036854775808",
-						    "1e400", "\"8\"", "8.0", "1e1", "true", "[8]", "{}",
-						    "08", "", "NaN" };
-	static const char *const numbers[] = { "activation_freq", "layer_norm_epsilon", "filter_shift" };
-	static const char *const bad_numbers[] = { "1e300", "-1e300", "1e400", "\"0.05\"", "true", "[]",
-						   "NaN", "Infinity", ".5", "--1" };
+	static const char *const integers[] = {
+		"d_model",        "d_inner",    "n_layer",
+		"max_seq_len",    "emb_dim",    "filter_order",
+		"num_inner_mlps", "vocab_size", "pad_vocab_size_multiple"};
+	static const char *const bad_integers[] = {
+		"0",     "-1",    "2147483649", "9223372036854775808",
+		"1e400", "\"8\"", "8.0",        "1e1",
+		"true",  "[8]",   "{}",         "08",
+		"",      "NaN"};
+	static const char *const numbers[] = {"activation_freq", "layer_norm_epsilon",
+					      "filter_shift"};
+	static const char *const bad_numbers[] = {"1e300", "-1e300", "1e400",    "\"0.05\"", "true",
+						  "[]",    "NaN",    "Infinity", ".5",       "--1"};
 	static const struct {
 		const char *field, *value;
 		enum hostile_verdict verdict;
 	} options[] = {
-		{ "hyena_order", "3", HOSTILE_REFUSE },
-		{ "hyena_order", "\"2\"", HOSTILE_REFUSE },
-		{ "order", "3", HOSTILE_REFUSE },
-		{ "short_filter_order", "5", HOSTILE_REFUSE },
-		{ "num_heads", "2", HOSTILE_REFUSE },
-		{ "inner_factor", "2", HOSTILE_REFUSE },
-		{ "num_blocks", "2", HOSTILE_REFUSE },
-		{ "outer_mixing", "true", HOSTILE_REFUSE },
-		{ "post_order_ffn", "true", HOSTILE_REFUSE },
-		{ "activation", "\"gelu\"", HOSTILE_REFUSE },
-		{ "normalized", "true", HOSTILE_REFUSE },
-		{ "linear_mixer", "true", HOSTILE_REFUSE },
-		{ "modulate", "false", HOSTILE_REFUSE },
-		{ "bias", "false", HOSTILE_REFUSE },
-		{ "use_bias", "false", HOSTILE_REFUSE },
-		{ "use_bias", "1", HOSTILE_REFUSE },
-		{ "bidirectional", "true", HOSTILE_REFUSE },
-		{ "max_position_embeddings", "1024", HOSTILE_REFUSE },
-		{ "attn_layer_idx", "[1]", HOSTILE_REFUSE },
-		{ "attn_layer_idx", "1", HOSTILE_REFUSE },
-		{ "quantization_config", "{\"bits\": 8}", HOSTILE_REFUSE },
-		{ "train_freq", "\"yes\"", HOSTILE_REFUSE },
-		{ "tie_word_embeddings", "0", HOSTILE_REFUSE },
-		{ "model_type", "\"mamba\"", HOSTILE_REFUSE },
-		{ "model_type", "\"\"", HOSTILE_REFUSE },
-		{ "model_type", "7", HOSTILE_REFUSE },
-		{ "model_type", "null", HOSTILE_REFUSE },
-		{ "model_type", "\"hyenadna\\u0000\"", HOSTILE_REFUSE },
-		{ "emb_dim", "4", HOSTILE_REFUSE },
-		{ "vocab_size", "17", HOSTILE_REFUSE },
-		{ "n_layer", "2", HOSTILE_REFUSE },
-		{ "n_layer", "1000000000", HOSTILE_REFUSE },
-		{ "layer", "5", HOSTILE_REFUSE },
-		{ "layer", "{\"_name_\": \"mha\"}", HOSTILE_REFUSE },
-		{ "layer", "{\"l_max\": 0}", HOSTILE_REFUSE },
-		{ "layer", "{\"order\": 3}", HOSTILE_REFUSE },
-		{ "layer", "{\"bidirectional\": true}", HOSTILE_REFUSE },
-		{ "layer", "{\"w\": \"10\"}", HOSTILE_REFUSE },
-		{ "attn_layer_idx", "[]", HOSTILE_LOAD },
-		{ "attn_layer_idx", "null", HOSTILE_LOAD },
-		{ "auto_map", "{\"AutoModel\": \"x.py\"}", HOSTILE_LOAD },
-		{ "d_model", "null", HOSTILE_LOAD },
-		{ "d_model", "5", HOSTILE_LOAD },
-		{ "max_seq_len", "2147483648", HOSTILE_LOAD },
-		{ "something_new", "[1, {\"a\": null}]", HOSTILE_LOAD },
+		{"hyena_order", "3", HOSTILE_REFUSE},
+		{"hyena_order", "\"2\"", HOSTILE_REFUSE},
+		{"order", "3", HOSTILE_REFUSE},
+		{"short_filter_order", "5", HOSTILE_REFUSE},
+		{"num_heads", "2", HOSTILE_REFUSE},
+		{"inner_factor", "2", HOSTILE_REFUSE},
+		{"num_blocks", "2", HOSTILE_REFUSE},
+		{"outer_mixing", "true", HOSTILE_REFUSE},
+		{"post_order_ffn", "true", HOSTILE_REFUSE},
+		{"activation", "\"gelu\"", HOSTILE_REFUSE},
+		{"normalized", "true", HOSTILE_REFUSE},
+		{"linear_mixer", "true", HOSTILE_REFUSE},
+		{"modulate", "false", HOSTILE_REFUSE},
+		{"bias", "false", HOSTILE_REFUSE},
+		{"use_bias", "false", HOSTILE_REFUSE},
+		{"use_bias", "1", HOSTILE_REFUSE},
+		{"bidirectional", "true", HOSTILE_REFUSE},
+		{"max_position_embeddings", "1024", HOSTILE_REFUSE},
+		{"attn_layer_idx", "[1]", HOSTILE_REFUSE},
+		{"attn_layer_idx", "1", HOSTILE_REFUSE},
+		{"quantization_config", "{\"bits\": 8}", HOSTILE_REFUSE},
+		{"train_freq", "\"yes\"", HOSTILE_REFUSE},
+		{"tie_word_embeddings", "0", HOSTILE_REFUSE},
+		{"model_type", "\"mamba\"", HOSTILE_REFUSE},
+		{"model_type", "\"\"", HOSTILE_REFUSE},
+		{"model_type", "7", HOSTILE_REFUSE},
+		{"model_type", "null", HOSTILE_REFUSE},
+		{"model_type", "\"hyenadna\\u0000\"", HOSTILE_REFUSE},
+		{"emb_dim", "4", HOSTILE_REFUSE},
+		{"vocab_size", "17", HOSTILE_REFUSE},
+		{"n_layer", "2", HOSTILE_REFUSE},
+		{"n_layer", "1000000000", HOSTILE_REFUSE},
+		{"layer", "5", HOSTILE_REFUSE},
+		{"layer", "{\"_name_\": \"mha\"}", HOSTILE_REFUSE},
+		{"layer", "{\"l_max\": 0}", HOSTILE_REFUSE},
+		{"layer", "{\"order\": 3}", HOSTILE_REFUSE},
+		{"layer", "{\"bidirectional\": true}", HOSTILE_REFUSE},
+		{"layer", "{\"w\": \"10\"}", HOSTILE_REFUSE},
+		{"attn_layer_idx", "[]", HOSTILE_LOAD},
+		{"attn_layer_idx", "null", HOSTILE_LOAD},
+		{"auto_map", "{\"AutoModel\": \"x.py\"}", HOSTILE_LOAD},
+		{"d_model", "null", HOSTILE_LOAD},
+		{"d_model", "5", HOSTILE_LOAD},
+		{"max_seq_len", "2147483648", HOSTILE_LOAD},
+		{"something_new", "[1, {\"a\": null}]", HOSTILE_LOAD},
 	};
 	static const struct {
 		const char *name, *text;
 		size_t size;
 		enum hostile_verdict verdict;
 	} texts[] = {
-		{ "empty", "", 0, HOSTILE_REFUSE },
-		{ "null", "null", 4, HOSTILE_REFUSE },
-		{ "array", "[]", 2, HOSTILE_REFUSE },
-		{ "number", "7", 1, HOSTILE_REFUSE },
-		{ "open", "{", 1, HOSTILE_REFUSE },
-		{ "empty-object", "{}", 2, HOSTILE_REFUSE },
-		{ "bom", "\xef\xbb\xbf{\"model_type\": \"hyenadna\"}", 29, HOSTILE_REFUSE },
-		{ "utf16", "{\0\"\0m\0", 6, HOSTILE_REFUSE },
-		{ "twice", "{\"model_type\": \"hyenadna\", \"model_type\": \"hyenadna\"}", 52, HOSTILE_REFUSE },
-		{ "trailing", "{\"model_type\": \"hyenadna\"} x", 28, HOSTILE_REFUSE },
-		{ "trailing-zero", "{\"model_type\": \"hyenadna\"}\0", 27, HOSTILE_REFUSE },
-		{ "comment", "{\"model_type\": \"hyenadna\" // x\n}", 32, HOSTILE_REFUSE },
-		{ "minimal", "{\"model_type\": \"hyenadna\"}", 26, HOSTILE_LOAD },
+		{"empty", "", 0, HOSTILE_REFUSE},
+		{"null", "null", 4, HOSTILE_REFUSE},
+		{"array", "[]", 2, HOSTILE_REFUSE},
+		{"number", "7", 1, HOSTILE_REFUSE},
+		{"open", "{", 1, HOSTILE_REFUSE},
+		{"empty-object", "{}", 2, HOSTILE_REFUSE},
+		{"bom", "\xef\xbb\xbf{\"model_type\": \"hyenadna\"}", 29, HOSTILE_REFUSE},
+		{"utf16", "{\0\"\0m\0", 6, HOSTILE_REFUSE},
+		{"twice", "{\"model_type\": \"hyenadna\", \"model_type\": \"hyenadna\"}", 52,
+		 HOSTILE_REFUSE},
+		{"trailing", "{\"model_type\": \"hyenadna\"} x", 28, HOSTILE_REFUSE},
+		{"trailing-zero", "{\"model_type\": \"hyenadna\"}\0", 27, HOSTILE_REFUSE},
+		{"comment", "{\"model_type\": \"hyenadna\" // x\n}", 32, HOSTILE_REFUSE},
+		{"minimal", "{\"model_type\": \"hyenadna\"}", 26, HOSTILE_LOAD},
 	};
 	char *text = fixture_alloc(2200000);
 
@@ -701,7 +604,8 @@ static void hostile_config(struct hostile_run *run)
 	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
 		hostile_config_value(run, options[i].field, options[i].value, options[i].verdict);
 	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-		hostile_config_text(run, texts[i].name, texts[i].verdict, texts[i].text, texts[i].size);
+		hostile_config_text(run, texts[i].name, texts[i].verdict, texts[i].text,
+				    texts[i].size);
 	for (size_t i = 1; i < 10; i++)
 		hostile_config_text(run, "cut", HOSTILE_REFUSE, run->base->config,
 				    strlen(run->base->config) * i / 10);
@@ -744,7 +648,8 @@ static void hostile_noise(struct hostile_run *run, uint64_t seed, int rounds)
 				damaged_config[hostile_random(&seed) % config] = letter;
 		}
 		snprintf(name, sizeof name, "%d", i);
-		hostile_emit(run, "noise", name, HOSTILE_EITHER, damaged, size, damaged_config, config);
+		hostile_emit(run, "noise", name, HOSTILE_EITHER, damaged, size, damaged_config,
+			     config);
 	}
 	free(bytes);
 	free(damaged);
@@ -754,7 +659,7 @@ static void hostile_noise(struct hostile_run *run, uint64_t seed, int rounds)
 /* All cases, always in the same order; returns their number. */
 static FIXTURE_UNUSED int hostile_each(uint64_t seed, int noise, hostile_fn *fn, void *user)
 {
-	struct hostile_run run = { .fn = fn, .user = user, .base = hostile_base() };
+	struct hostile_run run = {.fn = fn, .user = user, .base = hostile_base()};
 
 	run.header = fixture_header(run.base);
 	for (int i = 0; i < run.base->count - 1; i++)
@@ -774,5 +679,9 @@ static FIXTURE_UNUSED int hostile_each(uint64_t seed, int noise, hostile_fn *fn,
 	fixture_free(run.base);
 	return run.count;
 }
+
+#undef LM
+#undef D32
+#undef S
 
 #endif

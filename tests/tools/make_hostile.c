@@ -1,5 +1,5 @@
 /* make_hostile.c - write the malformed models of hostile_models.h out, to look at or to feed to
- * other programs: make-hostile DIR [SEED]. One directory a case; cases.tsv tells the verdicts. */
+ * other programs: make_hostile DIR [SEED]. One directory a case; cases.tsv tells the verdicts. */
 #define _GNU_SOURCE
 #include "hostile_models.h"
 
@@ -8,7 +8,7 @@ static FILE *table;
 
 static void write_case(void *user, const struct hostile *hostile)
 {
-	static const char *const words[] = { "refuse", "load", "either" };
+	static const char *const words[] = {"refuse", "load", "either"};
 	char path[4096];
 	int *number = user;
 
@@ -25,7 +25,7 @@ int main(int argc, char **argv)
 	int number = 0;
 
 	if (argc < 2 || argc > 3) {
-		fprintf(stderr, "usage: make-hostile DIR [SEED]\n");
+		fprintf(stderr, "usage: make_hostile DIR [SEED]\n");
 		return 2;
 	}
 	root = argv[1];

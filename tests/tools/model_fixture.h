@@ -50,9 +50,8 @@ static void *fixture_alloc(size_t size)
 }
 
 /* Append a tensor of zero bytes; its data are the fixture's. */
-static FIXTURE_UNUSED struct fixture_tensor *fixture_add(struct fixture *f, const char *name,
-							 const char *dtype, int rank,
-							 const int64_t *shape)
+static FIXTURE_UNUSED struct fixture_tensor *
+fixture_add(struct fixture *f, const char *name, const char *dtype, int rank, const int64_t *shape)
 {
 	struct fixture_tensor *tensor = &f->tensor[f->count++];
 	int64_t elements = 1;
@@ -64,7 +63,9 @@ static FIXTURE_UNUSED struct fixture_tensor *fixture_add(struct fixture *f, cons
 	tensor->rank = rank;
 	for (int i = 0; i < rank; i++)
 		elements *= tensor->shape[i] = shape[i];
-	tensor->size = (size_t)elements * (!strcmp(dtype, "F32") ? 4 : !strcmp(dtype, "I64") ? 8 : 2);
+	tensor->size = (size_t)elements * (!strcmp(dtype, "F32")   ? 4
+					   : !strcmp(dtype, "I64") ? 8
+								   : 2);
 	tensor->data = fixture_alloc(tensor->size);
 	return tensor;
 }
@@ -73,7 +74,7 @@ static FIXTURE_UNUSED struct fixture_tensor *fixture_add(struct fixture *f, cons
 static struct fixture_tensor *fixture_add_made(struct fixture *f, const char *name, int64_t a,
 					       int64_t b, int64_t c)
 {
-	int64_t shape[3] = { a, b, c };
+	int64_t shape[3] = {a, b, c};
 	struct fixture_tensor *tensor = fixture_add(f, name, "F32", c ? 3 : b ? 2 : 1, shape);
 
 	for (size_t i = 0; i < tensor->size / 4; i++) {
@@ -108,8 +109,8 @@ static FIXTURE_UNUSED void fixture_remove(struct fixture *f, const char *end)
 static FIXTURE_UNUSED struct fixture *fixture_make(int64_t width, int64_t layers,
 						   int64_t max_length, int64_t order)
 {
-	static const char *const pairs[] = { "norm1", "norm2", "mixer.in_proj", "mixer.out_proj",
-					     "mlp.fc1", "mlp.fc2" };
+	static const char *const pairs[] = {"norm1",          "norm2",   "mixer.in_proj",
+					    "mixer.out_proj", "mlp.fc1", "mlp.fc2"};
 	const double pi = 3.14159265358979323846;
 	struct fixture *f = fixture_alloc(sizeof *f);
 	int64_t inner = 2 * width;
@@ -117,8 +118,8 @@ static FIXTURE_UNUSED struct fixture *fixture_make(int64_t width, int64_t layers
 
 	fixture_add_made(f, "hyena.backbone.embeddings.word_embeddings.weight", 16, width, 0);
 	for (int64_t i = 0; i < layers; i++) {
-		const int64_t rows[] = { width, width, 3 * width, width, inner, width };
-		const int64_t columns[] = { 0, 0, width, width, width, inner };
+		const int64_t rows[] = {width, width, 3 * width, width, inner, width};
+		const int64_t columns[] = {0, 0, width, width, width, inner};
 		struct fixture_tensor *z, *t, *deltas;
 		int at = snprintf(name, sizeof name, "hyena.backbone.layers.%d.", (int)i);
 		size_t left = sizeof name - (size_t)at;
@@ -145,16 +146,17 @@ static FIXTURE_UNUSED struct fixture *fixture_make(int64_t width, int64_t layers
 		deltas = fixture_add_made(f, name, 1, 1, width);
 		for (int64_t n = 0; n < max_length; n++) {
 			double w = 2 * pi * (double)n / (double)max_length;
-			float row[5] = { (float)((double)n / (double)(max_length - 1)),
-					 (float)cos(1e-4 * w), (float)cos(w), (float)-sin(1e-4 * w),
-					 (float)-sin(w) };
+			float row[5] = {(float)((double)n / (double)(max_length - 1)),
+					(float)cos(1e-4 * w), (float)cos(w), (float)-sin(1e-4 * w),
+					(float)-sin(w)};
 
 			memcpy(z->data + 20 * n, row, 20);
 			memcpy(t->data + 4 * n, row, 4);
 		}
 		for (int64_t c = 0; c < width; c++) {
 			double slow = log(0.01) / 1.5, fast = log(0.01) / 0.3;
-			float rate = (float)(slow + (fast - slow) * (double)c / (double)(width - 1));
+			float rate =
+				(float)(slow + (fast - slow) * (double)c / (double)(width - 1));
 
 			memcpy(deltas->data + 4 * c, &rate, 4);
 		}
@@ -176,13 +178,14 @@ static FIXTURE_UNUSED struct fixture *fixture_make(int64_t width, int64_t layers
 	fixture_add_made(f, "hyena.backbone.ln_f.weight", width, 0, 0);
 	fixture_add_made(f, "hyena.backbone.ln_f.bias", width, 0, 0);
 	fixture_add_made(f, "lm_head.weight", 16, width, 0);
-	snprintf(f->config, sizeof f->config,
-		 "{\"model_type\": \"hyenadna\", \"d_model\": %d, \"d_inner\": %d, \"n_layer\": %d, "
-		 "\"max_seq_len\": %d, \"emb_dim\": 5, \"filter_order\": %d, \"num_inner_mlps\": 2, "
-		 "\"vocab_size\": 12, \"pad_vocab_size_multiple\": 8, \"hyena_order\": 2, "
-		 "\"short_filter_order\": 3, \"activation_freq\": 10, \"train_freq\": true, "
-		 "\"layer_norm_epsilon\": 1e-05, \"use_bias\": true, \"filter_shift\": 0.05}",
-		 (int)width, (int)inner, (int)layers, (int)max_length, (int)order);
+	snprintf(
+		f->config, sizeof f->config,
+		"{\"model_type\": \"hyenadna\", \"d_model\": %d, \"d_inner\": %d, \"n_layer\": %d, "
+		"\"max_seq_len\": %d, \"emb_dim\": 5, \"filter_order\": %d, \"num_inner_mlps\": 2, "
+		"\"vocab_size\": 12, \"pad_vocab_size_multiple\": 8, \"hyena_order\": 2, "
+		"\"short_filter_order\": 3, \"activation_freq\": 10, \"train_freq\": true, "
+		"\"layer_norm_epsilon\": 1e-05, \"use_bias\": true, \"filter_shift\": 0.05}",
+		(int)width, (int)inner, (int)layers, (int)max_length, (int)order);
 	return f;
 }
 
@@ -204,12 +207,13 @@ static char *fixture_header(const struct fixture *f)
 		const struct fixture_tensor *t = &f->tensor[i];
 
 		used += (size_t)snprintf(text + used, capacity - used,
-					 ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name, t->dtype);
+					 ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", t->name,
+					 t->dtype);
 		for (int j = 0; j < t->rank; j++)
-			used += (size_t)snprintf(text + used, capacity - used, "%s%lld", j ? "," : "",
-						 (long long)t->shape[j]);
-		used += (size_t)snprintf(text + used, capacity - used, "],\"data_offsets\":[%zu,%zu]}",
-					 offset, offset + t->size);
+			used += (size_t)snprintf(text + used, capacity - used, "%s%lld",
+						 j ? "," : "", (long long)t->shape[j]);
+		used += (size_t)snprintf(text + used, capacity - used,
+					 "],\"data_offsets\":[%zu,%zu]}", offset, offset + t->size);
 		offset += t->size;
 	}
 	snprintf(text + used, capacity - used, "}");

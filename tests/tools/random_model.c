@@ -1,6 +1,6 @@
 /* random_model.c - write a model directory with made-up weights, for tests and benchmarks.
  *
- * random-model DIR [--width D] [--inner I] [--layers N] [--max-length M] [--seed S]
+ * random_model DIR [--width D] [--inner I] [--layers N] [--max-length M] [--seed S]
  *                  [--filter-order F] [--rough] [--f16 | --bf16] [--score C]
  *
  * Scales are those of a freshly initialised network, so that hidden values are of the usual size.
@@ -79,7 +79,7 @@ static float made_up(const cr_tensor_spec *spec, uint64_t stream, int64_t i)
 		fan_in = strstr(spec->name, "short_filter") ? 3
 			 : strstr(spec->name, "filter.0.")  ? (double)made.network.features
 			 : strstr(spec->name, "filter.")    ? (double)made.network.filter_order
-			 : strstr(spec->name, "fc2")	    ? (double)made.network.inner_width
+			 : strstr(spec->name, "fc2")        ? (double)made.network.inner_width
 							    : (double)made.network.width;
 	}
 	return (float)((2 * uniform(stream, i) - 1) / sqrt(fan_in));
@@ -126,13 +126,13 @@ static int parse(int argc, char **argv)
 		int64_t *value;
 		int64_t low, high;
 	} numbers[] = {
-		{ "--width", &made.network.width, 1, CR_WIDTH_MAX },
-		{ "--inner", &made.network.inner_width, 1, CR_INNER_WIDTH_MAX },
-		{ "--layers", &made.network.layers, 1, CR_LAYERS_MAX },
-		{ "--max-length", &made.network.max_length, 2, (int64_t)1 << 31 },
-		{ "--seed", &made.seed, 0, INT64_MAX },
-		{ "--filter-order", &made.network.filter_order, 1, CR_FILTER_ORDER_MAX },
-		{ "--score", &made.network.classes, 1, CR_CLASSES_MAX },
+		{"--width", &made.network.width, 1, CR_WIDTH_MAX},
+		{"--inner", &made.network.inner_width, 1, CR_INNER_WIDTH_MAX},
+		{"--layers", &made.network.layers, 1, CR_LAYERS_MAX},
+		{"--max-length", &made.network.max_length, 2, (int64_t)1 << 31},
+		{"--seed", &made.seed, 0, INT64_MAX},
+		{"--filter-order", &made.network.filter_order, 1, CR_FILTER_ORDER_MAX},
+		{"--score", &made.network.classes, 1, CR_CLASSES_MAX},
 	};
 
 	for (int i = 1; i < argc; i++) {
@@ -163,15 +163,21 @@ static int parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	cr_network *network = &made.network;
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	int code;
 
-	*network = (cr_network){ .width = 128, .layers = 2, .max_length = 1026, .vocabulary = 16,
-				 .filter_order = 64, .features = 5, .filter_inner = 2,
-				 .norm_epsilon = 1e-5, .filter_shift = 0.05 };
-	made.write = (cr_write_options){ .dtype = CR_DTYPE_F32, .own_lm_head = 1, .force = 1 };
+	*network = (cr_network){.width = 128,
+				.layers = 2,
+				.max_length = 1026,
+				.vocabulary = 16,
+				.filter_order = 64,
+				.features = 5,
+				.filter_inner = 2,
+				.norm_epsilon = 1e-5,
+				.filter_shift = 0.05};
+	made.write = (cr_write_options){.dtype = CR_DTYPE_F32, .own_lm_head = 1, .force = 1};
 	if (!parse(argc, argv)) {
-		fprintf(stderr, "usage: random-model DIR [--width D] [--inner I] [--layers N] "
+		fprintf(stderr, "usage: random_model DIR [--width D] [--inner I] [--layers N] "
 				"[--max-length M] [--seed S] [--filter-order F] [--rough] "
 				"[--f16 | --bf16] [--score C]\n");
 		return 2;
@@ -181,12 +187,12 @@ int main(int argc, char **argv)
 	made.write.activation_frequency = made.rough ? 3000 : 10;
 	network->block = cr_calloc((size_t)network->layers, sizeof *network->block);
 	if (!network->block || cr_hyenadna_visit_tensors(network, fill, NULL)) {
-		fprintf(stderr, "random-model: no memory\n");
+		fprintf(stderr, "random_model: no memory\n");
 		return 6;
 	}
 	code = cr_network_write(network, made.path, &made.write, &error);
 	if (code)
-		fprintf(stderr, "random-model: %s\n", error.message);
+		fprintf(stderr, "random_model: %s\n", error.message);
 	cr_hyenadna_visit_tensors(network, release, NULL);
 	cr_free(network->block);
 	return code;

@@ -1,4 +1,5 @@
-/* test_model_convert.c - writing models: what is read back, what is refused, what is left behind. */
+/* test_model_convert.c - writing models: what is read back, what is refused, what is left behind.
+ */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -38,7 +39,7 @@ static int tear_down(void **state)
 
 static crocuta_model *open_good(const char *path)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model;
 	int code = crocuta_model_open(path, NULL, &model, &error);
 
@@ -55,7 +56,7 @@ static crocuta_model *open_source(void)
 
 static void convert_good(const crocuta_model *model, const char *dtype, int keep, int force)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	int code = crocuta_model_convert(model, target, dtype, keep, force, &error);
 
 	if (code)
@@ -117,9 +118,11 @@ static int compare(void *user, const cr_tensor_spec *spec)
 	for (int64_t i = 0; mine && other && i < elements; i++) {
 		double bound = spec->role == CR_ROLE_WEIGHT || spec->role == CR_ROLE_FREQUENCY ||
 					       spec->role == CR_ROLE_HEAD
-				       ? pair->bound : 0;
+				       ? pair->bound
+				       : 0;
 
-		if (fabs((double)mine[i] - other[i]) > bound * fabs((double)other[i]) + bound * 1e-3)
+		if (fabs((double)mine[i] - other[i]) >
+		    bound * fabs((double)other[i]) + bound * 1e-3)
 			fail_msg("%s[%d]: %g, was %g", spec->name, (int)i, mine[i], other[i]);
 	}
 	return 0;
@@ -128,15 +131,17 @@ static int compare(void *user, const cr_tensor_spec *spec)
 static void assert_close(const crocuta_model *before, const crocuta_model *after, double bound,
 			 int tables)
 {
-	struct pair pair = { .bound = bound, .tables = tables };
+	struct pair pair = {.bound = bound, .tables = tables};
 
 	cr_hyenadna_visit_tensors((cr_network *)cr_model_network(before), collect, &pair);
 	pair.count = 0;
 	cr_hyenadna_visit_tensors((cr_network *)cr_model_network(after), compare, &pair);
 	assert_int_equal(crocuta_model_get_info(before)->max_length,
 			 crocuta_model_get_info(after)->max_length);
-	assert_true(cr_model_network(before)->norm_epsilon == cr_model_network(after)->norm_epsilon);
-	assert_true(cr_model_network(before)->filter_shift == cr_model_network(after)->filter_shift);
+	assert_true(cr_model_network(before)->norm_epsilon ==
+		    cr_model_network(after)->norm_epsilon);
+	assert_true(cr_model_network(before)->filter_shift ==
+		    cr_model_network(after)->filter_shift);
 }
 
 static void round_trips(void **state)
@@ -144,7 +149,7 @@ static void round_trips(void **state)
 	static const struct {
 		const char *dtype;
 		double bound;
-	} forms[] = { { "F32", 0 }, { "F16", 0x1p-11 }, { "BF16", 0x1p-8 } };
+	} forms[] = {{"F32", 0}, {"F16", 0x1p-11}, {"BF16", 0x1p-8}};
 	crocuta_model *model = open_source();
 
 	(void)state;
@@ -215,8 +220,9 @@ static void writes_canonical_names(void **state)
 	assert_true(fread(text, 1, 19999, file) > 8);
 	fclose(file);
 	assert_int_equal((text[0] + 8) & 63, 0); /* data aligned */
-	assert_non_null(strstr(text + 8, "\"hyena.backbone.layers.1.mixer.filter_fn.implicit_filter."
-					 "6.weight\":{\"dtype\":\"F32\",\"shape\":[8,16]"));
+	assert_non_null(strstr(text + 8,
+			       "\"hyena.backbone.layers.1.mixer.filter_fn.implicit_filter."
+			       "6.weight\":{\"dtype\":\"F32\",\"shape\":[8,16]"));
 	assert_non_null(strstr(text + 8, "\"hyena.backbone.layers.0.mixer.short_filter.weight\":"
 					 "{\"dtype\":\"F32\",\"shape\":[24,1,3]"));
 	assert_non_null(strstr(text + 8, "\"lm_head.weight\""));
@@ -226,7 +232,7 @@ static void writes_canonical_names(void **state)
 
 static void keeps_altered_tables_and_scores(void **state)
 {
-	int64_t shape[2] = { 3, 8 };
+	int64_t shape[2] = {3, 8};
 	float value = 0.75f;
 	crocuta_model *model, *again;
 
@@ -252,7 +258,7 @@ static void keeps_altered_tables_and_scores(void **state)
 static void assert_refused(const crocuta_model *model, const char *path, const char *dtype,
 			   int force, int expected, const char *text)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	int code = crocuta_model_convert(model, path, dtype, 0, force, &error);
 
 	if (code != expected || !strstr(error.message, text))
@@ -320,7 +326,8 @@ static void survives_lack_of_memory(void **state)
 
 		cr_memory_fail_at(n);
 		code = crocuta_model_convert(model, target, "F16", 1, 0, NULL);
-		/* After the rename only the sync of the parent can fail; the model is there then. */
+		/* After the rename only the sync of the parent can fail; the model is there then.
+		 */
 		assert_int_equal(code, CROCUTA_EMEMORY);
 		assert_tidy();
 		fixture_discard(target);

@@ -79,7 +79,7 @@ static int tear_down(void **state)
 /* name must lead to root/expected. */
 static void find_good(const char *name, const char *expected)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	char text[4096];
 	int code = crocuta_model_find(name, found, sizeof found, &error);
 
@@ -91,7 +91,7 @@ static void find_good(const char *name, const char *expected)
 
 static void find_bad(const char *name, const char *text)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	int code = crocuta_model_find(name, found, sizeof found, &error);
 
 	if (code != CROCUTA_EMODEL || !strstr(error.message, text))
@@ -181,17 +181,17 @@ static void names_foreign_files(void **state)
 	static const struct {
 		const char *file, *text;
 	} cases[] = {
-		{ "weights.ckpt", "Lightning checkpoint" },
-		{ "pytorch_model.bin", "tools/convert_ckpt.py" },
-		{ "model.gguf", "is a GGUF file" },
-		{ "model.safetensors", "give the directory" },
-		{ "model.safetensors.index.json", "split into shards" },
-		{ "notes.txt", "give the directory" },
+		{"weights.ckpt", "Lightning checkpoint"},
+		{"pytorch_model.bin", "tools/convert_ckpt.py"},
+		{"model.gguf", "is a GGUF file"},
+		{"model.safetensors", "give the directory"},
+		{"model.safetensors.index.json", "split into shards"},
+		{"notes.txt", "give the directory"},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		crocuta_error error = { 0 };
+		crocuta_error error = {0};
 		crocuta_model *model;
 		char path[1024];
 
@@ -208,18 +208,18 @@ static void names_foreign_weights(void **state)
 	static const struct {
 		const char *file, *text;
 	} cases[] = {
-		{ "unrelated.txt", "no model.safetensors in this directory" },
-		{ "tokenizer.pt", "tokenizer.pt is a PyTorch pickle" },
-		{ "weights.ckpt", "weights.ckpt is a PyTorch Lightning checkpoint" },
-		{ "pytorch_model-00001-of-00002.bin", "tools/convert_ckpt.py" },
-		{ "model-00001-of-00002.safetensors", "under another name" },
-		{ "model.safetensors.index.json", "split into shards, which is not supported here" },
+		{"unrelated.txt", "no model.safetensors in this directory"},
+		{"tokenizer.pt", "tokenizer.pt is a PyTorch pickle"},
+		{"weights.ckpt", "weights.ckpt is a PyTorch Lightning checkpoint"},
+		{"pytorch_model-00001-of-00002.bin", "tools/convert_ckpt.py"},
+		{"model-00001-of-00002.safetensors", "under another name"},
+		{"model.safetensors.index.json", "split into shards, which is not supported here"},
 	};
 
 	(void)state;
 	make_file("config.json", "{\"model_type\": \"hyenadna\"}");
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		crocuta_error error = { 0 };
+		crocuta_error error = {0};
 		crocuta_model *model;
 
 		make_file(cases[i].file, "x");
@@ -248,7 +248,7 @@ static int visit(void *user, const char *name, const char *path)
 
 static void lists_models(void **state)
 {
-	struct listing listing = { "", 0 };
+	struct listing listing = {"", 0};
 	char list[2048];
 
 	(void)state;
@@ -261,14 +261,14 @@ static void lists_models(void **state)
 	setenv("CROCUTA_MODEL_PATH", list, 1);
 	assert_int_equal(crocuta_model_list(visit, &listing, NULL), 0);
 	assert_string_equal(listing.text, "apple zebra apple ");
-	listing = (struct listing){ "", 2 };
+	listing = (struct listing){"", 2};
 	assert_int_equal(crocuta_model_list(visit, &listing, NULL), 0);
 	assert_string_equal(listing.text, "apple zebra ");
 }
 
 static void survives_lack_of_memory(void **state)
 {
-	struct listing listing = { "", 0 };
+	struct listing listing = {"", 0};
 	int64_t total;
 
 	(void)state;

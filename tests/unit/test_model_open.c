@@ -1,4 +1,5 @@
-/* test_model_open.c - opening models: golden fixtures, naming variants, formats of numbers, memory. */
+/* test_model_open.c - opening models: golden fixtures, naming variants, formats of numbers, memory.
+ */
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +36,7 @@ static int tear_down(void **state)
 
 static crocuta_model *open_good(const crocuta_model_options *options)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model;
 	int code;
 
@@ -49,7 +50,7 @@ static crocuta_model *open_good(const crocuta_model_options *options)
 /* Opening must fail with that code and a message that contains text. */
 static void open_bad(const crocuta_model_options *options, int expected, const char *text)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model = (crocuta_model *)1;
 	int code;
 
@@ -76,7 +77,8 @@ static void rename_all(const char *from, const char *to)
 		if (!found)
 			continue;
 		snprintf(rest, sizeof rest, "%s", found + strlen(from));
-		snprintf(found, sizeof rest - (size_t)(found - made->tensor[i].name), "%s%s", to, rest);
+		snprintf(found, sizeof rest - (size_t)(found - made->tensor[i].name), "%s%s", to,
+			 rest);
 	}
 }
 
@@ -103,18 +105,18 @@ static void opens_golden(void **state)
 		double shift;
 		const char *source, *sha256;
 	} golden[] = {
-		{ "hyenadna-d128-n2-m1026", 128, 512, 2, 1026, 436096, 0.05, "default",
-		  "cfc74bbe4be70603620ee2ad28af14f71db812fb5e045cb1e458abfe5b2d7813" },
-		{ "hyenadna-d128-n2-m1026-shift0", 128, 512, 2, 1026, 436096, 0, "config",
-		  "f0ab9980a603adc8811a6a82771866548ed1349f7774938841b1edf456e49dda" },
-		{ "hyenadna-d64-n4-m4098", 64, 256, 4, 4098, 255872, 0.05, "default",
-		  "f29c24044e42d9c988157250f5135689afe35d2abc967e607b8ba7d5e98336d0" },
+		{"hyenadna-d128-n2-m1026", 128, 512, 2, 1026, 436096, 0.05, "default",
+		 "cfc74bbe4be70603620ee2ad28af14f71db812fb5e045cb1e458abfe5b2d7813"},
+		{"hyenadna-d128-n2-m1026-shift0", 128, 512, 2, 1026, 436096, 0, "config",
+		 "f0ab9980a603adc8811a6a82771866548ed1349f7774938841b1edf456e49dda"},
+		{"hyenadna-d64-n4-m4098", 64, 256, 4, 4098, 255872, 0.05, "default",
+		 "f29c24044e42d9c988157250f5135689afe35d2abc967e607b8ba7d5e98336d0"},
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof golden / sizeof *golden; i++) {
 		const crocuta_model_info *info;
-		crocuta_error error = { 0 };
+		crocuta_error error = {0};
 		crocuta_model *model;
 		const cr_network *network;
 		char path[200];
@@ -151,7 +153,8 @@ static void opens_golden(void **state)
 			assert_ptr_equal(filter->t, network->block[0].filter.t);
 			assert_false(filter->departs);
 			assert_true(fabs(filter->deltas[0] + 3.0701134573) < 1e-6);
-			assert_true(fabs(filter->deltas[golden[i].width - 1] + 15.3505672866) < 1e-5);
+			assert_true(fabs(filter->deltas[golden[i].width - 1] + 15.3505672866) <
+				    1e-5);
 		}
 		crocuta_model_close(model);
 	}
@@ -161,7 +164,7 @@ static void opens_golden(void **state)
 static void reads_values(void **state)
 {
 	static const char path[] = "test-data/golden/hyenadna-d128-n2-m1026";
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *model;
 	const cr_network *network;
 	float stored[64];
@@ -177,16 +180,23 @@ static void reads_values(void **state)
 			const float *const *field;
 			size_t count;
 		} places[] = {
-			{ 0, &network->embedding, 64 },	      { 8192, &a->filter.skip, 64 },
-			{ 8960, &a->filter.in_weight, 64 },   { 10240, &a->filter.frequency, 64 },
-			{ 10752, &a->filter.inner_weight[0], 64 },
-			{ 27392, &a->filter.inner_weight[1], 64 },
-			{ 43776, &a->filter.out_weight, 64 }, { 76544, &a->filter.deltas, 64 },
-			{ 103216, &a->in_weight, 64 },	      { 367408, &a->short_weight, 64 },
-			{ 374064, &a->fc1_weight, 64 },	      { 994400, &b->in_bias, 64 },
-			{ 1193056, &b->out_weight, 64 },      { 1529440, &b->fc2_weight, 64 },
-			{ 1793120, &b->norm2_weight, 64 },    { 1794144, &network->norm_weight, 64 },
-			{ 1794656, &network->lm_head, 64 },
+			{0, &network->embedding, 64},
+			{8192, &a->filter.skip, 64},
+			{8960, &a->filter.in_weight, 64},
+			{10240, &a->filter.frequency, 64},
+			{10752, &a->filter.inner_weight[0], 64},
+			{27392, &a->filter.inner_weight[1], 64},
+			{43776, &a->filter.out_weight, 64},
+			{76544, &a->filter.deltas, 64},
+			{103216, &a->in_weight, 64},
+			{367408, &a->short_weight, 64},
+			{374064, &a->fc1_weight, 64},
+			{994400, &b->in_bias, 64},
+			{1193056, &b->out_weight, 64},
+			{1529440, &b->fc2_weight, 64},
+			{1793120, &b->norm2_weight, 64},
+			{1794144, &network->norm_weight, 64},
+			{1794656, &network->lm_head, 64},
 		};
 
 		file = fopen("test-data/golden/hyenadna-d128-n2-m1026/model.safetensors", "rb");
@@ -209,8 +219,8 @@ static void reads_values(void **state)
 
 static void accepts_other_prefixes(void **state)
 {
-	static const char *const prefixes[] = { "backbone.", "model.backbone.", "module.backbone.",
-						"module.model.backbone.", "" };
+	static const char *const prefixes[] = {"backbone.", "model.backbone.", "module.backbone.",
+					       "module.model.backbone.", ""};
 	const char *previous = "hyena.backbone.";
 
 	(void)state;
@@ -303,7 +313,7 @@ static void constant_frequency(void **state)
 
 static void optional_tensors(void **state)
 {
-	int64_t shape[2] = { 3, 8 }, decay[3] = { 1, 1, 8 };
+	int64_t shape[2] = {3, 8}, decay[3] = {1, 1, 8};
 	const cr_network *network;
 	crocuta_model *model = open_good(NULL);
 	int64_t parameters = crocuta_model_get_info(model)->parameters;
@@ -328,7 +338,8 @@ static void optional_tensors(void **state)
 	crocuta_model_close(model);
 
 	fixture_add(made, "score.weight", "F32", 2, shape)->data[3] = 0x40;
-	fixture_add(made, "hyena.backbone.layers.0.mixer.filter_fn.modulation.deltas", "F32", 3, decay);
+	fixture_add(made, "hyena.backbone.layers.0.mixer.filter_fn.modulation.deltas", "F32", 3,
+		    decay);
 	model = open_good(NULL);
 	network = cr_model_network(model);
 	assert_int_equal(crocuta_model_get_info(model)->classes, 3);
@@ -431,14 +442,16 @@ static void original_config(void **state)
 		fixture_remove(made, "pos_emb.z");
 		fixture_remove(made, "pos_emb.t");
 	}
-	snprintf(made->config, sizeof made->config,
-		 "{\"d_model\": 8, \"n_layer\": 2, \"d_inner\": 16, \"vocab_size\": 12, "
-		 "\"resid_dropout\": 0.0, \"embed_dropout\": 0.1, \"fused_mlp\": false, "
-		 "\"fused_dropout_add_ln\": true, \"checkpoint_mixer\": true, \"checkpoint_mlp\": true, "
-		 "\"residual_in_fp32\": true, \"pad_vocab_size_multiple\": 8, "
-		 "\"return_hidden_state\": true, \"layer\": {\"_name_\": \"hyena\", \"emb_dim\": 5, "
-		 "\"filter_order\": 16, \"local_order\": 3, \"l_max\": 40, \"modulate\": true, "
-		 "\"w\": 10, \"lr\": 6e-4, \"wd\": 0.0, \"lr_pos_emb\": 0.0}}");
+	snprintf(
+		made->config, sizeof made->config,
+		"{\"d_model\": 8, \"n_layer\": 2, \"d_inner\": 16, \"vocab_size\": 12, "
+		"\"resid_dropout\": 0.0, \"embed_dropout\": 0.1, \"fused_mlp\": false, "
+		"\"fused_dropout_add_ln\": true, \"checkpoint_mixer\": true, \"checkpoint_mlp\": "
+		"true, "
+		"\"residual_in_fp32\": true, \"pad_vocab_size_multiple\": 8, "
+		"\"return_hidden_state\": true, \"layer\": {\"_name_\": \"hyena\", \"emb_dim\": 5, "
+		"\"filter_order\": 16, \"local_order\": 3, \"l_max\": 40, \"modulate\": true, "
+		"\"w\": 10, \"lr\": 6e-4, \"wd\": 0.0, \"lr_pos_emb\": 0.0}}");
 	model = open_good(NULL);
 	assert_int_equal(crocuta_model_get_info(model)->max_length, 40);
 	assert_int_equal(cr_model_notes(model)->count, 0);
@@ -536,7 +549,8 @@ static void half_conversions(void **state)
 {
 	(void)state;
 	for (uint32_t bits = 0; bits < 65536; bits++) {
-		float half = cr_half_to_float((uint16_t)bits), brain = cr_bfloat_to_float((uint16_t)bits);
+		float half = cr_half_to_float((uint16_t)bits),
+		      brain = cr_bfloat_to_float((uint16_t)bits);
 
 		if (isnan(half))
 			assert_true(isnan(cr_half_to_float(cr_half_from_float(half))));
@@ -551,17 +565,18 @@ static void half_conversions(void **state)
 	assert_true(cr_half_to_float(0x7bff) == 65504);
 	assert_true(isinf(cr_half_to_float(cr_half_from_float(65520))));
 	assert_int_equal(cr_half_from_float(65519.996f), 0x7bff);
-	assert_int_equal(cr_half_from_float(0x1p-25f), 0);		    /* tie to even zero */
-	assert_int_equal(cr_half_from_float(0x1.8p-24f), 2);		    /* tie to even two */
-	assert_int_equal(cr_half_from_float(1 + 0x1p-11f), 0x3c00);	    /* tie down */
-	assert_int_equal(cr_half_from_float(1 + 0x1.8p-10f), 0x3c02);	    /* tie up */
-	assert_int_equal(cr_half_from_float(-0x1.002002p0f), 0xbc01);	    /* just above a tie */
+	assert_int_equal(cr_half_from_float(0x1p-25f), 0);            /* tie to even zero */
+	assert_int_equal(cr_half_from_float(0x1.8p-24f), 2);          /* tie to even two */
+	assert_int_equal(cr_half_from_float(1 + 0x1p-11f), 0x3c00);   /* tie down */
+	assert_int_equal(cr_half_from_float(1 + 0x1.8p-10f), 0x3c02); /* tie up */
+	assert_int_equal(cr_half_from_float(-0x1.002002p0f), 0xbc01); /* just above a tie */
 	assert_int_equal(cr_bfloat_from_float(1 + 0x1p-8f), 0x3f80);
 	assert_int_equal(cr_bfloat_from_float(1 + 0x1.8p-7f), 0x3f82);
 	assert_true(isinf(cr_bfloat_to_float(cr_bfloat_from_float(3.4e38f))));
 }
 
-/* Every allocation of ours fails once (jansson's own are not covered: it asserts): an error that says so, no leak, no crash. */
+/* Every allocation of ours fails once (jansson's own are not covered: it asserts): an error that
+ * says so, no leak, no crash. */
 static void survives_lack_of_memory(void **state)
 {
 	crocuta_model *model;
@@ -575,7 +590,7 @@ static void survives_lack_of_memory(void **state)
 	crocuta_model_close(model);
 	assert_true(total > 100);
 	for (int64_t n = 1; n <= total; n++) {
-		crocuta_error error = { 0 };
+		crocuta_error error = {0};
 
 		cr_memory_fail_at(n);
 		assert_int_equal(crocuta_model_open(directory, NULL, &model, &error),

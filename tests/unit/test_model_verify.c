@@ -39,7 +39,7 @@ static void copy_file(const char *name)
 
 static int set_up(void **state)
 {
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 
 	(void)state;
 	fixture_directory(directory, sizeof directory);
@@ -81,12 +81,14 @@ static json_t *golden_answers(void)
 {
 	static const char bases[] = "CGGGACACTGAGATTTGTCAGCGTCTACTAGCGTTTGTTAACGTCTCTGGAGTTTTATCG"
 				    "CAATTCCAATGAAGTTA";
-	json_t *record = json_pack("{s:s, s:f, s:o, s:o}", "sequence", bases, "loglik16", -2446.816565,
-				   "hidden_first8", read_npy(GOLDEN "/hidden_2.npy", 76 * 128, 8),
-				   "logits_last", read_npy(GOLDEN "/logits_2.npy", 76 * 16, 16));
+	json_t *record =
+		json_pack("{s:s, s:f, s:o, s:o}", "sequence", bases, "loglik16", -2446.816565,
+			  "hidden_first8", read_npy(GOLDEN "/hidden_2.npy", 76 * 128, 8),
+			  "logits_last", read_npy(GOLDEN "/logits_2.npy", 76 * 16, 16));
 
-	return json_pack("{s:i, s:[o], s:{s:f, s:f, s:f}}", "format", 1, "records", record, "tolerance",
-			 "hidden", 1e-3, "loglik_relative", 1e-6, "loglik_absolute", 1e-3);
+	return json_pack("{s:i, s:[o], s:{s:f, s:f, s:f}}", "format", 1, "records", record,
+			 "tolerance", "hidden", 1e-3, "loglik_relative", 1e-6, "loglik_absolute",
+			 1e-3);
 }
 
 /* Takes answers over. */
@@ -97,7 +99,7 @@ static int verify(json_t *answers, crocuta_verify_report *report, crocuta_error 
 	fixture_write_file(directory, "selftest.json", text, strlen(text));
 	free(text);
 	json_decref(answers);
-	*error = (crocuta_error){ 0 };
+	*error = (crocuta_error){0};
 	return crocuta_model_verify(model, 1, report, error);
 }
 
@@ -133,7 +135,7 @@ static void meets_golden_answers(void **state)
 static void verifies_the_default_model(void **state)
 {
 	crocuta_verify_report report;
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	crocuta_model *shipped;
 
 	(void)state;
@@ -154,10 +156,12 @@ static void notices_wrong_answers(void **state)
 	json_object_set_new(first_record(answers), "loglik16", json_real(-2446.9));
 	expect(answers, CROCUTA_ENUMERIC, "log-likelihood is -2446.81");
 	answers = golden_answers();
-	json_array_set_new(json_object_get(first_record(answers), "hidden_first8"), 7, json_real(9));
+	json_array_set_new(json_object_get(first_record(answers), "hidden_first8"), 7,
+			   json_real(9));
 	expect(answers, CROCUTA_ENUMERIC, "is off by");
 	answers = golden_answers();
-	json_array_set_new(json_object_get(first_record(answers), "logits_last"), 0, json_integer(1));
+	json_array_set_new(json_object_get(first_record(answers), "logits_last"), 0,
+			   json_integer(1));
 	expect(answers, CROCUTA_ENUMERIC, "is off by");
 	answers = golden_answers();
 	json_object_set_new(first_record(answers), "sequence", json_string("ACGT"));
@@ -166,9 +170,9 @@ static void notices_wrong_answers(void **state)
 
 static void refuses_malformed_answers(void **state)
 {
-	static const char *const keys[] = { "sequence", "loglik16", "hidden_first8", "logits_last" };
+	static const char *const keys[] = {"sequence", "loglik16", "hidden_first8", "logits_last"};
 	crocuta_verify_report report;
-	crocuta_error error = { 0 };
+	crocuta_error error = {0};
 	char *longer = fixture_alloc(1100);
 	json_t *answers;
 
