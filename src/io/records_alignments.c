@@ -260,6 +260,10 @@ static int take_read(cr_records *records, crocuta_error *error)
 	int64_t length = read->core.l_qseq, name_bytes = (int64_t)strcspn(name, " \t");
 	int code;
 
+	if (!name_bytes) { /* SAM's word for no name */
+		name = "*";
+		name_bytes = 1;
+	}
 	if (length > records->max_length)
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%.200s: read \"%.80s\" has %lld bases, more than %lld",
