@@ -158,7 +158,7 @@ static int cut_values(void *user, const double *offsets, int64_t count, double *
 
 static void the_farthest_block(void **state)
 {
-	smooth_filter filter = {WIDTH, ROWS, 3};
+	smooth_filter filter = smooth_filter_new(WIDTH, ROWS, 3);
 	float *v = random_values(COUNT, 1, 1), *gate = random_values(COUNT, 1, 2);
 	float *right = poisoned(COUNT), *wrong = poisoned(COUNT);
 	cr_long_convolution_arguments a = {.v = v,
