@@ -134,7 +134,9 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 	s->short_rows = s->max_length < CR_SHORT_ROWS ? s->max_length : CR_SHORT_ROWS;
 	if (s->hyena.plan.rank && s->short_rows > s->chunk_rows)
 		s->short_rows = s->chunk_rows;
-	if (s->hyena.shared) /* one filter for all blocks: sequences cannot be at different ones */
+	/* one filter for all blocks: sequences cannot be at different ones; and a stream's session
+	 * has only one sequence to work on */
+	if (s->hyena.shared || s->stream)
 		s->short_rows = 0;
 	if (s->chunked)
 		s->together.rows = s->stream || s->max_length > s->short_rows ? s->chunk_rows : 0;
