@@ -106,7 +106,8 @@ static int plan_nearfar(cr_hyena *h, const cr_kernels *kernels, int threads, int
 }
 
 int cr_hyena_plan(cr_hyena *h, const cr_network *network, const cr_kernels *kernels,
-		  int64_t max_length, int stream, int choice, int threads, crocuta_error *error)
+		  int64_t max_length, int stream, int choice, int64_t filter_limit, int threads,
+		  crocuta_error *error)
 {
 	int code = 0, certified = 0, levels;
 	int64_t block, reach;
@@ -141,7 +142,9 @@ int cr_hyena_plan(cr_hyena *h, const cr_network *network, const cr_kernels *kern
 		cr_hyena_free(h);
 		return code;
 	}
-	h->shared = cr_convolution_filter_bytes(&h->plan) * network->layers > KEEP_BYTES;
+	if (filter_limit <= 0 || filter_limit > KEEP_BYTES)
+		filter_limit = KEEP_BYTES;
+	h->shared = cr_convolution_filter_bytes(&h->plan) * network->layers > filter_limit;
 	return 0;
 }
 

@@ -29,9 +29,12 @@ typedef struct cr_hyena {
 } cr_hyena;
 
 /* Choose the form and block size for sequences of up to max_length tokens (and endless ones with
- * stream). A near/far form that was asked for and is not certified is CROCUTA_EMODEL. */
+ * stream). Filters of all blocks are kept when they fit in filter_limit bytes (0: 4 GiB), else one
+ * is rebuilt for each block. A near/far form that was asked for and is not certified is
+ * CROCUTA_EMODEL. */
 int cr_hyena_plan(cr_hyena *hyena, const cr_network *network, const cr_kernels *kernels,
-		  int64_t max_length, int stream, int choice, int threads, crocuta_error *error);
+		  int64_t max_length, int stream, int choice, int64_t filter_limit, int threads,
+		  crocuta_error *error);
 
 /* Bytes of all prepared filters. After cr_hyena_plan. */
 int64_t cr_hyena_filter_bytes(const cr_hyena *hyena);

@@ -119,7 +119,7 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 	if (s->reference)
 		return 0;
 	code = cr_hyena_plan(&s->hyena, s->network, kernels, s->max_length, s->stream,
-			     o.convolution, s->plan.threads, error);
+			     o.convolution, o.memory_limit / 2, s->plan.threads, error);
 	if (code)
 		return code;
 	s->packed.groups = lines(s->network->width);
