@@ -74,6 +74,9 @@ setup() {
 		awk '/^>/ { if (s) print s; s = ""; print; next } { s = s $0 } END { print s }' > long.fa
 	embed --no-version --bin 1 -o long.npy long.fa
 	cmp lines.npy long.npy
+	awk '/^>/ { print; next } { print substr($0, 1, 7); print substr($0, 8) }' g.fa > ragged.fa
+	embed --no-version --bin 1 -o ragged.npy ragged.fa
+	cmp lines.npy ragged.npy
 	embed --bin 1 --softmask-n -o soft.npy g.fa
 	differ lines.npy soft.npy
 }

@@ -5,6 +5,7 @@
     npy.py rows FILE FROM TO         rows as text
     npy.py compare A B TOLERANCE     largest |difference|; status 1 above the tolerance
     npy.py slice A FROM TO B         do rows FROM..TO of A equal B, byte for byte?
+    npy.py near A FROM TO B TOL      do they equal B within a tolerance?
     npy.py mean A BIN B TOLERANCE    are the rows of B the means of BIN rows of A?
     npy.py finite FILE               status 1 when a value is NaN or infinite
     npy.py columns A FROM TO B TOL   do columns FROM..TO of A equal B?
@@ -70,6 +71,9 @@ def main(verb, *rest):
         report(largest_difference(row_list(rest[0]), row_list(rest[1])), rest[2])
     elif verb == "slice":
         sys.exit(0 if row_list(rest[0])[int(rest[1]):int(rest[2])] == row_list(rest[3]) else 1)
+    elif verb == "near":
+        report(largest_difference(row_list(rest[0])[int(rest[1]):int(rest[2])],
+                                  row_list(rest[3])), rest[4])
     elif verb == "mean":
         fine, size = row_list(rest[0]), int(rest[1])
         bins = [fine[i:i + size] for i in range(0, len(fine), size)]
