@@ -89,11 +89,19 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_model_verify(const crocuta_model *model,
 						     crocuta_verify_report *report,
 						     crocuta_error *error);
 
+/* What crocuta_model_convert does with the position tables z and t. */
+enum crocuta_position_tables {
+	CROCUTA_TABLES_AS_STORED = 0, /* written where the model came with them */
+	CROCUTA_TABLES_DROP = 1,      /* left out where they equal the formula up to rounding: a much
+					 smaller file, results move by up to about 1e-4 */
+	CROCUTA_TABLES_WRITE = 2      /* always written */
+};
+
 /* Write a copy of an opened model to directory `path` (which must not exist unless force) with
- * canonical names, in dtype "F32", "F16" or "BF16"; position tables equal to the formula are
- * left out unless keep_position_tables. Nothing is left under `path` on failure. */
+ * canonical names, in dtype "F32", "F16" or "BF16"; tables is an
+ * enum crocuta_position_tables. Nothing is left under `path` on failure. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_model_convert(const crocuta_model *model, const char *path,
-						      const char *dtype, int keep_position_tables,
+						      const char *dtype, int tables,
 						      int force, crocuta_error *error);
 
 #ifdef __cplusplus

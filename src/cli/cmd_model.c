@@ -15,13 +15,18 @@ typedef struct settings {
 	cr_model_arguments model;
 	const char *output;
 	int json, certificate, threads;
-	int dtype, keep_position_tables, force;
+	int dtype, tables, force;
 	int quiet, verbosity;
 } settings;
 
 static const char *const dtype_names[] = {"F32", "F16", "BF16"};
 static const cr_choice dtypes[] = {{"F32", 0}, {"F16", 1},  {"BF16", 2}, {"f32", 0},
 				   {"f16", 1}, {"bf16", 2}, {NULL, 0}};
+
+static const cr_choice table_choices[] = {{"stored", CROCUTA_TABLES_AS_STORED},
+					  {"drop", CROCUTA_TABLES_DROP},
+					  {"write", CROCUTA_TABLES_WRITE},
+					  {NULL, 0}};
 
 #define AT(field) .offset = offsetof(settings, field)
 
@@ -93,11 +98,15 @@ static const cr_option convert_options[] = {
 	 .help = "storage of the weights: F32, F16 or BF16",
 	 .standard = "F32",
 	 .choices = dtypes},
-	{.name = "keep-position-tables",
+	{.name = "position-tables",
 	 .group = CR_GROUP_OUTPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(keep_position_tables),
-	 .help = "store z, t and deltas even where they equal the formula"},
+	 .kind = CR_OPTION_CHOICE,
+	 AT(tables),
+	 .argument = "HOW",
+	 .help = "z and t: stored as the model has them, drop where they equal the formula up to "
+		 "rounding (smaller; results move by up to 1e-4), or write always",
+	 .standard = "stored",
+	 .choices = table_choices},
 	{.name = "force",
 	 .group = CR_GROUP_OUTPUT,
 	 .kind = CR_OPTION_FLAG,
@@ -345,7 +354,7 @@ static int run_convert(const cr_command *command, int argc, char **argv)
 	if (status)
 		return status;
 	status = crocuta_model_convert(model, set.output, dtype_names[set.dtype],
-				       set.keep_position_tables, set.force, &error);
+				       set.tables, set.force, &error);
 	crocuta_model_close(model);
 	return status ? cr_report_error(&error, status) : 0;
 }

@@ -145,10 +145,12 @@ static int is_written(struct writer *writer, const cr_tensor_spec *spec, int *wr
 	int code = 0, agrees = 1;
 
 	*written = 1;
-	if (is_position_role(spec->role) && !writer->options->keep_position_tables) {
-		if (*spec->target)
+	if (is_position_role(spec->role)) {
+		if (*spec->target && writer->options->tables == CROCUTA_TABLES_DROP)
 			code = is_formula(writer, spec, &agrees);
-		*written = !agrees;
+		else
+			agrees = !*spec->target;
+		*written = !agrees || writer->options->tables == CROCUTA_TABLES_WRITE;
 	} else if (!strcmp(spec->name, "lm_head.weight")) {
 		*written = writer->options->own_lm_head;
 	}
@@ -519,10 +521,10 @@ int cr_network_write(const cr_network *network, const char *path, const cr_write
 }
 
 int crocuta_model_convert(const crocuta_model *model, const char *path, const char *dtype,
-			  int keep_position_tables, int force, crocuta_error *error)
+			  int tables, int force, crocuta_error *error)
 {
 	cr_write_options options = {.dtype = -1,
-				    .keep_position_tables = keep_position_tables,
+				    .tables = tables,
 				    .own_lm_head = model->info.has_lm_head || !model->info.classes,
 				    .force = force,
 				    .activation_frequency = model->activation_frequency};

@@ -40,7 +40,7 @@ const cr_notes *cr_model_notes(const crocuta_model *model);
 /* What is written for a network: config.json and model.safetensors under canonical names. */
 typedef struct cr_write_options {
 	int dtype; /* F32, F16 or BF16; position tables and decay rates stay F32 */
-	int keep_position_tables;
+	int tables;              /* enum crocuta_position_tables */
 	int own_lm_head; /* write lm_head.weight */
 	int force;       /* replace a directory that holds a model and nothing else */
 	double activation_frequency;

@@ -131,7 +131,8 @@ static void trained_filters(void **state)
 
 	(void)state;
 	snprintf(path, sizeof path, "%s/stretched", folder);
-	if (crocuta_model_convert(model, path, "F32", 0, 0, &error))
+	if (crocuta_model_convert(model, path, "F32", CROCUTA_TABLES_DROP, 0,
+				  &error))
 		fail_msg("%s", error.message);
 	crocuta_model_close(model);
 	snprintf(path, sizeof path, "%s/stretched/config.json", folder);

@@ -54,10 +54,10 @@ static crocuta_model *open_source(void)
 	return open_good(source);
 }
 
-static void convert_good(const crocuta_model *model, const char *dtype, int keep, int force)
+static void convert_good(const crocuta_model *model, const char *dtype, int tables, int force)
 {
 	crocuta_error error = {0};
-	int code = crocuta_model_convert(model, target, dtype, keep, force, &error);
+	int code = crocuta_model_convert(model, target, dtype, tables, force, &error);
 
 	if (code)
 		fail_msg("%d: %s", code, error.message);
@@ -157,7 +157,7 @@ static void round_trips(void **state)
 		crocuta_model *again;
 		int64_t small;
 
-		convert_good(model, forms[i].dtype, 0, i > 0);
+		convert_good(model, forms[i].dtype, CROCUTA_TABLES_DROP, i > 0);
 		again = open_good(target);
 		assert_close(model, again, forms[i].bound, 0);
 		assert_string_equal(crocuta_model_get_info(again)->dtype, forms[i].dtype);
@@ -167,7 +167,7 @@ static void round_trips(void **state)
 		crocuta_model_close(again);
 		small = file_size("model.safetensors");
 
-		convert_good(model, forms[i].dtype, 1, 1);
+		convert_good(model, forms[i].dtype, CROCUTA_TABLES_WRITE, 1);
 		again = open_good(target);
 		assert_int_equal(crocuta_model_get_info(again)->position_tables_loaded, 1);
 		assert_close(model, again, forms[i].bound, 1);
@@ -183,7 +183,7 @@ static void golden_round_trip(void **state)
 	crocuta_model *model = open_good("test-data/golden/hyenadna-d128-n2-m1026-shift0"), *again;
 
 	(void)state;
-	convert_good(model, "F32", 1, 0);
+	convert_good(model, "F32", CROCUTA_TABLES_WRITE, 0);
 	again = open_good(target);
 	assert_close(model, again, 0, 1);
 	assert_true(crocuta_model_get_info(again)->filter_shift == 0);
@@ -209,7 +209,7 @@ static void writes_canonical_names(void **state)
 	fixture_remove(made, "lm_head.weight");
 	model = open_source();
 	assert_int_equal(crocuta_model_get_info(model)->has_lm_head, 0);
-	convert_good(model, "F32", 0, 0);
+	convert_good(model, "F32", CROCUTA_TABLES_DROP, 0);
 	crocuta_model_close(model);
 	model = open_good(target);
 	assert_int_equal(crocuta_model_get_info(model)->has_lm_head, 1);
@@ -242,7 +242,7 @@ static void keeps_altered_tables_and_scores(void **state)
 	fixture_remove(made, "lm_head.weight");
 	memcpy(fixture_add(made, "score.weight", "F32", 2, shape)->data, &value, 4);
 	model = open_source();
-	convert_good(model, "BF16", 0, 0);
+	convert_good(model, "BF16", CROCUTA_TABLES_DROP, 0);
 	again = open_good(target);
 	assert_close(model, again, 0x1p-8, -1);
 	assert_non_null(cr_model_network(again)->block[0].filter.z);
@@ -282,7 +282,7 @@ static void refuses(void **state)
 	assert_refused(model, "", "F32", 0, CROCUTA_EARG, "empty");
 	snprintf(path, sizeof path, "%s/absent/target", root);
 	assert_refused(model, path, "F32", 0, CROCUTA_EIO, "No such file");
-	convert_good(model, "BF16", 0, 0);
+	convert_good(model, "BF16", CROCUTA_TABLES_DROP, 0);
 	assert_refused(model, target, "F32", 0, CROCUTA_EREFUSED, "exists already");
 	/* A failure while replacing leaves the older model as it was. */
 	assert_refused(model, target, "F16", 1, CROCUTA_ENUMERIC, "too large");
@@ -295,6 +295,31 @@ static void refuses(void **state)
 	crocuta_model_close(model);
 }
 
+/* By default tables go along as they are, bit for bit; a model without them stays without. */
+static void carries_tables_as_stored(void **state)
+{
+	crocuta_model *model = open_good("test-data/golden/hyenadna-d64-n4-m4098"), *again;
+	const cr_filter_weights *before, *after;
+
+	(void)state;
+	convert_good(model, "F32", CROCUTA_TABLES_AS_STORED, 0);
+	again = open_good(target);
+	before = &cr_model_network(model)->block[3].filter;
+	after = &cr_model_network(again)->block[3].filter;
+	assert_memory_equal(before->z, after->z, 4 * 4098 * 5);
+	assert_memory_equal(before->t, after->t, 4 * 4098);
+	crocuta_model_close(again);
+	fixture_discard(target);
+	convert_good(model, "F32", CROCUTA_TABLES_DROP, 0);
+	crocuta_model_close(model);
+	model = open_good(target);
+	convert_good(model, "F32", CROCUTA_TABLES_AS_STORED, 1);
+	again = open_good(target);
+	assert_null(cr_model_network(again)->block[3].filter.z);
+	crocuta_model_close(again);
+	crocuta_model_close(model);
+}
+
 /* In place: the source itself is replaced by its own conversion; a slash at the end is fine. */
 static void replaces_its_source(void **state)
 {
@@ -303,7 +328,7 @@ static void replaces_its_source(void **state)
 
 	(void)state;
 	snprintf(path, sizeof path, "%s//", source);
-	assert_int_equal(crocuta_model_convert(model, path, "F32", 0, 1, NULL), 0);
+	assert_int_equal(crocuta_model_convert(model, path, "F32", CROCUTA_TABLES_DROP, 1, NULL), 0);
 	again = open_good(source);
 	assert_close(model, again, 0, 0);
 	crocuta_model_close(again);
@@ -318,14 +343,14 @@ static void survives_lack_of_memory(void **state)
 
 	(void)state;
 	cr_memory_fail_at(0);
-	convert_good(model, "F16", 1, 0);
+	convert_good(model, "F16", CROCUTA_TABLES_WRITE, 0);
 	total = cr_memory_count();
 	fixture_discard(target);
 	for (int64_t n = 1; n <= total; n++) {
 		int code;
 
 		cr_memory_fail_at(n);
-		code = crocuta_model_convert(model, target, "F16", 1, 0, NULL);
+		code = crocuta_model_convert(model, target, "F16", CROCUTA_TABLES_WRITE, 0, NULL);
 		/* After the rename only the sync of the parent can fail; the model is there then.
 		 */
 		assert_int_equal(code, CROCUTA_EMEMORY);
@@ -342,6 +367,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(round_trips),
 		TEST(golden_round_trip),
+		TEST(carries_tables_as_stored),
 		TEST(writes_canonical_names),
 		TEST(keeps_altered_tables_and_scores),
 		TEST(refuses),
