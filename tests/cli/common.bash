@@ -72,6 +72,7 @@ fails() {
 
 # `! cmp` alone would not fail a test
 differ() { ! cmp -s "$1" "$2"; }
+lacks() { ! grep -q "$@"; } # grep's arguments
 
 # the part of a text output that is not provenance
 body() { grep -v '^##' "$@"; }

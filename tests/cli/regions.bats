@@ -89,7 +89,7 @@ rows() { zcat "$1.rows.bed.gz" | tail -n +2; }
 	grep -q "^##crocuta.model.sha256=$(sha256sum < "$MODEL/model.safetensors" | cut -d' ' -f1)\$" t
 	grep -q '^##crocuta.date=2026-01-01T00:00:00Z$' t
 	embed --no-version -r chrC -O tsv g.fa > t
-	! grep -q -e version= -e command= -e date= t
+	lacks -e version= -e command= -e date= t
 	grep -q '^##crocuta.window=1024$' t
 }
 

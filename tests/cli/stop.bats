@@ -39,7 +39,7 @@ stops_with() { # SIGNAL STATUS SECONDS
 @test "SIGTERM: 143 within seconds, nothing left, a word about it" {
 	start -o out/x.npy
 	stops_with TERM 143 10
-	! grep -q '^\[E::' err
+	lacks '^\[E::' err
 	grep -q '^\[W::embed\] stopped by a signal' err
 }
 
@@ -88,7 +88,7 @@ stops_with() { # SIGNAL STATUS SECONDS
 @test "a reader that goes away: 141, no message" {
 	status=$(long -O tsv 2> err | head -n 30 > rows; echo "${PIPESTATUS[0]}")
 	[ "$status" = 141 ]
-	! grep -q '^\[E::' err
+	lacks '^\[E::' err
 	[ "$(wc -l < rows)" = 30 ]
 	status=$("$CROCUTA" embed --help | true; echo "${PIPESTATUS[0]}")
 	[ "$status" = 141 ] || [ "$status" = 0 ]
