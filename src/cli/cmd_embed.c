@@ -415,7 +415,7 @@ static int read_arguments(const cr_command *command, int argc, char **argv, sett
 
 static void finish_notes(const crocuta_embed_report *report)
 {
-	char counts[400];
+	char counts[400], times[200];
 
 	snprintf(counts, sizeof counts,
 		 "%s sequences, %s bases, %s windows, %s tokens, %s rows x %s columns, %s",
@@ -426,6 +426,11 @@ static void finish_notes(const crocuta_embed_report *report)
 		 cr_with_commas(report->columns), cr_as_bytes((double)report->output_bytes));
 	if (report->folded)
 		cr_notice("%s IUPAC codes and gaps were read as N", cr_with_commas(report->folded));
+	snprintf(times, sizeof times,
+		 "stages: preparing %.3f s, tile passes %.3f s, mixing %.3f s, rows %.3f s",
+		 report->times.prepare, report->times.local, report->times.mixing,
+		 report->times.head);
+	cr_messages_log(NULL, CROCUTA_LOG_INFO, times);
 	cr_progress_finish(counts);
 }
 

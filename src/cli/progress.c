@@ -3,6 +3,7 @@
 #include "cli/progress.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -123,6 +124,26 @@ int cr_progress_report(void *user, const crocuta_progress *progress)
 	return 0;
 }
 
+/* Variables that can change what a run does, as far as they are set. */
+static void name_environment(void)
+{
+	static const char *const names[] = {"CROCUTA_MODEL_PATH",  "HF_HOME",
+					    "HF_HUB_CACHE",        "OMP_NUM_THREADS",
+					    "SLURM_CPUS_PER_TASK", "SOURCE_DATE_EPOCH"};
+	char text[1000] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < sizeof names / sizeof *names && used < sizeof text; i++) {
+		const char *value = getenv(names[i]);
+
+		if (value && *value)
+			used += (size_t)snprintf(text + used, sizeof text - used, " %s=%.200s",
+						 names[i], value);
+	}
+	if (used)
+		cr_notice("environment:%s", text);
+}
+
 void cr_progress_finish(const char *counts)
 {
 	struct rusage usage = {0};
@@ -132,6 +153,7 @@ void cr_progress_finish(const char *counts)
 	(void)getrusage(RUSAGE_SELF, &usage);
 	cr_notice("crocuta %s+htslib-%s", crocuta_version(), crocuta_htslib_version());
 	cr_notice("command: %s", cr_command_line());
+	name_environment();
 	if (counts)
 		cr_notice("%s", counts);
 	cr_notice("wall %.3f s, CPU %.3f s, peak memory %s",
