@@ -9,6 +9,7 @@
 #   make SAN=thread test-threads      the threaded tests under ThreadSanitizer (clang)
 #   make fuzz-TARGET [SECONDS=60]     libFuzzer on tests/fuzz/fuzz_TARGET.c (clang); fuzz: all
 #   make NATIVE=1                  -march=native for the code outside the kernels
+#   make V=1                       shows whole commands
 #   make format                    clang-format over all C
 prefix  ?= /usr/local
 DESTDIR ?=
@@ -25,7 +26,8 @@ CONFIG  := $(subst $(comma),-,$(SAN))
 SANFLAGS := -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
 HARDEN  :=
 ifeq ($(SAN)$(origin CC),threaddefault)
-CC      := clang # gcc's OpenMP gives false reports
+# gcc's OpenMP gives false reports
+CC      := clang
 endif
 endif
 BUILD   := build/$(CONFIG)
@@ -76,6 +78,9 @@ CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 
 all: $(BUILD)/crocuta
 
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1) $@')
+
 # Objects made with other flags are not mixed in.
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
@@ -83,15 +88,17 @@ $(BUILD)/flags: FORCE
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(EXTRA) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CFLAGS_ALL) $(EXTRA) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcrocuta.a: $(LIB_OBJECTS)
+	$(call say,AR)
 	@rm -f $@
-	@echo $(AR) rcs $@
-	@$(AR) rcs $@ $^
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/crocuta: $(CLI_OBJECTS) $(BUILD)/libcrocuta.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 # Test programs: cmocka, one for each file; fuzz targets with a main that replays files; tools.
 TEST_SOURCES := $(wildcard tests/unit/*.c tests/ops/*.c tests/model/*.c tests/task/*.c tests/api/*.c)
@@ -101,10 +108,12 @@ REPLAY_PROGRAMS := $(FUZZ_TARGETS:%=$(BUILD)/tests/fuzz/fuzz_%)
 TOOL_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/tools/*.c))
 
 $(REPLAY_PROGRAMS): %: %.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libcrocuta.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS)
 
 $(BUILD)/tests/%: $(BUILD)/tests/%.o $(BUILD)/libcrocuta.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ $(LIBS) -lcmocka
 
 tests: $(BUILD)/crocuta $(TEST_PROGRAMS) $(TOOL_PROGRAMS) $(REPLAY_PROGRAMS)
 
@@ -120,12 +129,10 @@ test:
 # Those that start threads of their own: the sessions and the operators.
 THREAD_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/model/test_*.c tests/ops/test_*.c \
 	tests/task/test_*.c))
-ARCHER := $(filter /%,$(if $(findstring thread,$(SAN)),$(shell $(CC) -print-file-name=libarcher.so)))
 test-threads:
 	@tools/install-deps --build --test --fuzz
 	$(AGAIN) $(THREAD_TESTS) $(TOOL_PROGRAMS)
 	@TSAN_OPTIONS="ignore_noninstrumented_modules=1 $$TSAN_OPTIONS" \
-		$(if $(ARCHER),OMP_TOOL_LIBRARIES=$(ARCHER)) \
 		tools/run-tests $(BUILD) $(THREAD_TESTS)
 
 demo:
@@ -154,7 +161,8 @@ fuzzer-%:
 		-fno-omit-frame-pointer -fno-sanitize-recover=all' build/fuzz/fuzz_$*
 
 build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libcrocuta.a
-	$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
+	$(call say,LD)
+	$(Q)$(CC) $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $^ $(LIBS)
 
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h' '*.inc')
