@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -202,21 +201,10 @@ static int close_stdout(int status)
 	return status;
 }
 
-/* Threads that build filters free megabytes into heaps of their own, where they stay: with sixteen
- * threads that was 240 MB. Few heaps, and large blocks straight back to the system. */
-static void tame_allocator(void)
-{
-#ifdef M_ARENA_MAX
-	mallopt(M_ARENA_MAX, 2);
-	mallopt(M_MMAP_THRESHOLD, 1 << 20);
-#endif
-}
-
 int main(int argc, char **argv)
 {
 	int status;
 
-	tame_allocator();
 	reopen_standard_files();
 	cr_signals_install();
 	command_line = join_arguments(argc, argv);
