@@ -243,7 +243,7 @@ static int alloc_session(crocuta_session *s, crocuta_error *error)
 	s->pending = cr_calloc((size_t)(s->stream ? s->chunk_rows : 1), 1);
 	if (!s->hidden || !s->logits || !s->alone || !s->pending)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for results");
-	for (int i = 0; !code && i < s->plan.threads; i++)
+	for (int i = 0; !code && s->short_rows && i < s->plan.threads; i++)
 		code = alloc_worker(s, &s->alone[i], s->short_rows, 1, 1, error);
 	if (!code && s->together.rows)
 		code = alloc_worker(s, &s->together, s->together.rows, s->plan.threads, 0, error);
