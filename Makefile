@@ -66,9 +66,11 @@ LDFLAGS_ALL := -fopenmp $(SANFLAGS) $(LDFLAGS)
 # Kernels: one body, one object for each instruction set, chosen when the program starts.
 KERNEL_FLAGS := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 $(BUILD)/src/backend/cpu/kernels_portable.o: EXTRA := $(KERNEL_FLAGS)
+ifneq ($(findstring x86_64,$(shell $(CC) -dumpmachine 2>/dev/null)),)
 $(BUILD)/src/backend/cpu/kernels_avx2.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma
 $(BUILD)/src/backend/cpu/kernels_avx512.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma -mavx512f \
 	-mavx512vl -mavx512dq -mavx512bw -mprefer-vector-width=512
+endif
 $(BUILD)/src/model/find.o: EXTRA := -DCR_MODEL_DIR='"$(prefix)/share/crocuta/models"'
 
 LIB_SOURCES := $(filter-out src/cli/%,$(wildcard src/*/*.c src/*/*/*.c))
@@ -154,6 +156,7 @@ fuzz-%:
 	$(AGAIN) fuzzer-$*
 	@mkdir -p build/fuzz/corpus/$* tests/fuzz/corpus/$*
 	build/fuzz/fuzz_$* -max_total_time=$(SECONDS) -artifact_prefix=build/fuzz/$*- \
+		$(patsubst %,-dict=%,$(wildcard tests/fuzz/fuzz_$*.dict)) \
 		-print_final_stats=1 build/fuzz/corpus/$* tests/fuzz/corpus/$*
 
 fuzzer-%:
