@@ -72,7 +72,7 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_session_new(const crocuta_model *model,
 						    crocuta_error *error);
 CROCUTA_API void crocuta_session_free(crocuta_session *session);
 CROCUTA_API const crocuta_plan *crocuta_session_get_plan(const crocuta_session *session);
-CROCUTA_API void crocuta_session_get_times(const crocuta_session *session,
+CROCUTA_API void crocuta_session_get_times(crocuta_session *session,
 					   crocuta_stage_times *times, int reset);
 
 /* One sequence of a run. */
@@ -114,7 +114,8 @@ CROCUTA_API void crocuta_session_stream_reset(crocuta_session *session);
  * follows and the stream is reset. `first` in the rows call counts from the stream's start, so
  * the union of all calls is 0 .. total-1, in order. The first M positions are those of
  * crocuta_session_run; later ones see at least M positions of left context. The bytes do not
- * depend on how the tokens are cut into calls. */
+ * depend on how the tokens are cut into calls. tokens may be NULL when count is 0. The layer of
+ * the request must stay the same until the stream ends (CROCUTA_EARG, and the stream is reset). */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_stream(crocuta_session *session,
 						       const uint8_t *tokens, int64_t count,
 						       int last, const crocuta_request *request,

@@ -5,22 +5,12 @@
 #include <sys/resource.h>
 #include <time.h>
 
-static double read_clock(clockid_t which)
+double cr_wall_seconds(void)
 {
 	struct timespec now;
 
-	clock_gettime(which, &now);
+	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
-
-double cr_wall_seconds(void)
-{
-	return read_clock(CLOCK_MONOTONIC);
-}
-
-double cr_cpu_seconds(void)
-{
-	return read_clock(CLOCK_PROCESS_CPUTIME_ID);
 }
 
 int64_t cr_peak_bytes(void)

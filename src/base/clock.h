@@ -5,7 +5,6 @@
 #include <stdint.h>
 
 double cr_wall_seconds(void); /* monotonic */
-double cr_cpu_seconds(void);  /* of all threads */
 int64_t cr_peak_bytes(void);  /* largest resident size so far */
 
 #endif

@@ -74,6 +74,13 @@ float *cr_floats(int64_t count)
 	return memset(block, 0, bytes);
 }
 
+int64_t cr_floats_bytes(int64_t count)
+{
+	const int64_t bytes = 4 * count, huge = (int64_t)HUGE_PAGE;
+
+	return bytes >= huge ? (bytes + huge - 1) / huge * huge : (bytes + 63) / 64 * 64;
+}
+
 void cr_free(void *block)
 {
 	free(block);

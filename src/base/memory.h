@@ -17,6 +17,9 @@ char *cr_strdup(const char *text);
 /* count floats, 64-byte aligned (2 MiB aligned and advised for huge pages when large), zeroed. */
 float *cr_floats(int64_t count);
 
+/* Bytes that cr_floats(count) takes from the system: large blocks fill whole huge pages. */
+int64_t cr_floats_bytes(int64_t count);
+
 void cr_free(void *block);
 
 /* Tests: let the n-th allocation from now on fail (1 = the next), once; 0 switches it off. */

@@ -150,7 +150,8 @@ int cr_hyena_plan(cr_hyena *h, const cr_network *network, const cr_kernels *kern
 
 int64_t cr_hyena_filter_bytes(const cr_hyena *h)
 {
-	return cr_convolution_filter_bytes(&h->plan) * (h->shared ? 1 : h->network->layers);
+	return cr_convolution_filter_bytes(&h->plan) * (h->shared ? 1 : h->network->layers) +
+	       cr_convolution_build_bytes(&h->plan);
 }
 
 int cr_hyena_prepare(cr_hyena *h, int threads, crocuta_error *error)

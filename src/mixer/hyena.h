@@ -36,7 +36,7 @@ int cr_hyena_plan(cr_hyena *hyena, const cr_network *network, const cr_kernels *
 		  int64_t max_length, int stream, int choice, int64_t filter_limit, int threads,
 		  crocuta_error *error);
 
-/* Bytes of all prepared filters. After cr_hyena_plan. */
+/* Bytes of all prepared filters and of building them. After cr_hyena_plan. */
 int64_t cr_hyena_filter_bytes(const cr_hyena *hyena);
 
 /* Allocate and build the filters. */

@@ -264,8 +264,8 @@ static int probe_distance(const cr_implicit_filter *f, int64_t block, int rank,
 					sum += x[a] * y[b] *
 					       values[(a * rank + b) * f->channels + c];
 			difference = fabs(sum - truth[c]);
-			if (!(difference <= error_of[c]))
-				error_of[c] = difference;
+			if (!(error_of[c] >= difference)) /* a NaN stays */
+				error_of[c] = isnan(error_of[c]) ? error_of[c] : difference;
 			if (fabs(truth[c]) > largest[c])
 				largest[c] = fabs(truth[c]);
 		}
@@ -315,7 +315,7 @@ int cr_implicit_filter_certify(const cr_implicit_filter *f, int64_t block, int r
 			double relative = largest[c] > 0 ? error_of[c] / largest[c] : 0;
 
 			if (!(relative <= *worst))
-				*worst = relative;
+				*worst = isnan(relative) ? HUGE_VAL : relative;
 		}
 	}
 done:

@@ -267,16 +267,22 @@ int crocuta_session_stream(crocuta_session *s, const uint8_t *tokens, int64_t co
 
 	if (!code && (!s->stream || s->reference))
 		code = cr_fail(error, CROCUTA_EARG, "this session was not planned for streams");
+	if (!code && (s->position || s->pending_count) && layer != s->stream_layer)
+		code = cr_fail(error, CROCUTA_EARG, "layer %d: this stream was begun with layer %d",
+			       layer, s->stream_layer);
 	if (!code)
 		code = check_tokens(s, tokens, count, error);
+	s->stream_layer = layer;
 	while (!code && (count > 0 || (last && s->pending_count > 0))) {
 		int64_t take = s->chunk_rows - s->pending_count;
 
 		take = take < count ? take : count;
-		memcpy(s->pending + s->pending_count, tokens, (size_t)take);
-		s->pending_count += take;
-		tokens += take;
-		count -= take;
+		if (take > 0) {
+			memcpy(s->pending + s->pending_count, tokens, (size_t)take);
+			s->pending_count += take;
+			tokens += take;
+			count -= take;
+		}
 		if (s->pending_count < s->chunk_rows && !(last && count == 0))
 			break;
 		code = run_chunk(s, 0, s->pending, s->pending_count, 0, layer, request, error);
@@ -292,10 +298,9 @@ const crocuta_plan *crocuta_session_get_plan(const crocuta_session *s)
 	return &s->plan;
 }
 
-void crocuta_session_get_times(const crocuta_session *s, crocuta_stage_times *times, int reset)
+void crocuta_session_get_times(crocuta_session *s, crocuta_stage_times *times, int reset)
 {
 	const double threads = s->plan.threads;
-	crocuta_session *writable = (crocuta_session *)s;
 
 	*times = s->together.times;
 	times->prepare += s->prepare_seconds;
@@ -304,8 +309,8 @@ void crocuta_session_get_times(const crocuta_session *s, crocuta_stage_times *ti
 		times->mixing += s->alone[i].times.mixing / threads;
 		times->head += s->alone[i].times.head / threads;
 		if (reset)
-			memset(&writable->alone[i].times, 0, sizeof writable->alone[i].times);
+			memset(&s->alone[i].times, 0, sizeof s->alone[i].times);
 	}
 	if (reset)
-		memset(&writable->together.times, 0, sizeof writable->together.times);
+		memset(&s->together.times, 0, sizeof s->together.times);
 }

@@ -41,6 +41,7 @@ struct crocuta_session {
 	cr_convolution_state *states; /* (N) of the chunked sequence in progress */
 	uint8_t *pending;        /* (chunk_rows) tokens of a stream that wait for a chunk */
 	int64_t pending_count, position;
+	int stream_layer;        /* of the request that began the stream */
 	float *hidden;           /* results: (batch, short_rows, D) or (CR_OUTPUT_ROWS, D) */
 	float *logits;
 	double prepare_seconds;

@@ -38,8 +38,9 @@ static int64_t worker_bytes(const crocuta_session *s, int64_t rows, int threads,
 
 	if (!rows)
 		return 0;
-	bytes = 4 * (3 * groups * stride_for(rows) + s->network->layers * groups * 6 * CR_LINE +
-		     cr_convolution_far_floats(c, blocks));
+	bytes = 3 * cr_floats_bytes(groups * stride_for(rows)) +
+		cr_floats_bytes(s->network->layers * groups * 6 * CR_LINE) +
+		cr_floats_bytes(cr_convolution_far_floats(c, blocks));
 	bytes += threads * (cr_tile_scratch_bytes(&s->packed) +
 			    cr_convolution_scratch_bytes(c, ring));
 	return bytes + (own_state && c->rank ? cr_convolution_state_bytes(c) : 0);
@@ -62,6 +63,10 @@ static int check_options(const crocuta_session_options *o, const cr_network *net
 		return cr_fail(error, CROCUTA_EARG,
 			       "length %lld: the model takes 1 to %lld tokens at a time",
 			       (long long)o->max_length, (long long)network->max_length);
+	if (o->convolution < CROCUTA_CONVOLUTION_AUTO ||
+	    o->convolution > CROCUTA_CONVOLUTION_NEARFAR)
+		return cr_fail(error, CROCUTA_EARG, "convolution %d is not one of enum "
+			       "crocuta_convolution", o->convolution);
 	if (o->batch < 0)
 		return cr_fail(error, CROCUTA_EARG, "batch %lld is negative", (long long)o->batch);
 	*kernels = cr_kernels_get(o->isa);
@@ -79,6 +84,7 @@ static void plan_memory(crocuta_session *s, const crocuta_session_options *o)
 	int64_t results;
 
 	p->batch = o->batch ? o->batch : 4 * (int64_t)p->threads;
+	p->batch = !s->short_rows ? 1 : p->batch < 1 << 20 ? p->batch : 1 << 20;
 	while (p->batch > 1 && p->batch * s->short_rows * row_bytes > (int64_t)256 << 20)
 		p->batch = (p->batch + 1) / 2;
 	results = p->batch * s->short_rows;

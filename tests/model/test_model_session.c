@@ -1,6 +1,8 @@
 /* test_model_session.c - a session's options, limits and outputs, held against the plain loops. */
 #include "golden.h"
 
+#include <malloc.h>
+
 #include "base/memory.h"
 
 #define MODEL "test-data/golden/hyenadna-d64-n4-m4098"
@@ -215,11 +217,12 @@ static void shared_filters_give_the_same_bytes(void **state)
 	(void)state;
 	crocuta_session_options_init(&o);
 	o.convolution = CROCUTA_CONVOLUTION_FFT;
+	o.threads = 1;
 	kept = new_session(model, &o);
 	filters = crocuta_session_get_plan(kept)->filter_bytes;
-	o.memory_limit = 2 * filters - 2;
+	o.memory_limit = 3 * filters / 2;
 	shared = new_session(model, &o);
-	assert_true(crocuta_session_get_plan(shared)->filter_bytes * 4 == filters);
+	assert_true(crocuta_session_get_plan(shared)->filter_bytes < filters / 2);
 	collect_new(&a, model, 2, LENGTH);
 	collect_new(&b, model, 2, LENGTH);
 	request.user = &a;
@@ -233,6 +236,64 @@ static void shared_filters_give_the_same_bytes(void **state)
 	collect_free(&b);
 	crocuta_session_free(kept);
 	crocuta_session_free(shared);
+}
+
+static void a_stream_keeps_its_layer(void **state)
+{
+	int64_t rows = 0;
+	crocuta_request request = {.layer = 1, .want_hidden = 1, .rows = count_rows,
+				   .user = &rows};
+	crocuta_session_options o;
+	crocuta_session *s;
+	crocuta_error error = {0};
+
+	(void)state;
+	crocuta_session_options_init(&o);
+	o.stream = 1;
+	s = new_session(model, &o);
+	assert_int_equal(crocuta_session_stream(s, tokens, 10, 0, &request, &error), 0);
+	request.layer = 2;
+	assert_int_equal(crocuta_session_stream(s, tokens, 10, 0, &request, &error), CROCUTA_EARG);
+	assert_non_null(strstr(error.message, "begun with layer 1"));
+	/* refused means over: a new stream starts at position 0, with any layer */
+	error.code = 0;
+	assert_int_equal(crocuta_session_stream(s, tokens, 10, 0, &request, &error), 0);
+	assert_int_equal(rows, 0);
+	assert_int_equal(crocuta_session_stream(s, NULL, 0, 1, &request, &error),
+			 CROCUTA_ESTOPPED);
+	assert_int_equal(rows, 10);
+	crocuta_session_free(s);
+}
+
+/* What a session takes from the allocator is what its plan said, within 5 % and 2 MB. */
+static void the_plan_is_what_is_allocated(void **state)
+{
+	static const int threads[] = {1, 9};
+
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		crocuta_session_options o;
+		struct mallinfo2 before, after;
+		double taken, planned;
+		crocuta_session *s;
+
+		crocuta_session_options_init(&o);
+		o.threads = threads[i % 2];
+		o.stream = i / 2 == 1;
+		o.max_length = i / 2 == 2 ? 600 : 0;
+		o.memory_limit = i / 2 == 3 && threads[i % 2] == 1 ? 30000000 : 0;
+		before = mallinfo2();
+		s = new_session(model, &o);
+		after = mallinfo2();
+		/* a large block is mapped with 2 MiB to spare, which are never touched */
+		taken = (double)(after.uordblks + after.hblkhd) -
+			(double)(before.uordblks + before.hblkhd) -
+			2097152.0 * (double)(after.hblks - before.hblks);
+		planned = (double)crocuta_session_get_plan(s)->total_bytes;
+		if (after.uordblks && (taken > planned * 1.05 + 2e6 || taken < planned * 0.7 - 4e6))
+			fail_msg("case %d: planned %.0f, took %.0f bytes", i, planned, taken);
+		crocuta_session_free(s);
+	}
 }
 
 /* With stream, only every 17th: the filters take long. */
@@ -281,6 +342,8 @@ int main(void)
 		cmocka_unit_test(refuses_what_it_cannot_do),
 		cmocka_unit_test(options_are_checked),
 		cmocka_unit_test(shared_filters_give_the_same_bytes),
+		cmocka_unit_test(a_stream_keeps_its_layer),
+		cmocka_unit_test(the_plan_is_what_is_allocated),
 		cmocka_unit_test(every_allocation_may_fail),
 	};
 

@@ -8,7 +8,7 @@
  *             offsets qB - (B-1) .. qB + (B-1) it is interpolated from `rank` Chebyshev nodes a
  *             block: a source block is known by its moments, a target block receives values at its
  *             nodes, and a rank x rank table a distance and channel links them.
- * The error of the second form is bounded by a certificate (mixer/implicit_filter.h) before it is
+ * The error of the second form is sampled by a certificate (mixer/implicit_filter.h) before it is
  * chosen. The skip weight d is part of tap 0.
  */
 #ifndef CR_CPU_CONVOLUTION_H
@@ -73,6 +73,8 @@ void cr_convolution_plan_free(cr_convolution_plan *plan);
 int64_t cr_convolution_filter_bytes(const cr_convolution_plan *plan);
 int cr_convolution_filter_alloc(const cr_convolution_plan *plan, cr_convolution_filter *filter,
 				crocuta_error *error);
+/* Bytes that building one filter needs for a while, beside the evaluation of taps itself. */
+int64_t cr_convolution_build_bytes(const cr_convolution_plan *plan);
 /* Evaluate the taps and fill an allocated filter, on `threads` threads. */
 int cr_convolution_filter_build(const cr_convolution_plan *plan, cr_convolution_filter *filter,
 				cr_filter_values *values, void *user, int threads,

@@ -8,6 +8,9 @@
 #include "base/error.h"
 #include "base/memory.h"
 
+/* Far tables are evaluated for this many block distances at a time. */
+#define TABLE_BATCH 16
+
 static int no_memory(crocuta_error *error, const char *what)
 {
 	return cr_fail(error, CROCUTA_EMEMORY, "out of memory for the convolution's %s", what);
@@ -92,8 +95,9 @@ static int64_t filter_table_floats(const cr_convolution_plan *plan)
 
 int64_t cr_convolution_filter_bytes(const cr_convolution_plan *plan)
 {
-	return 4 * (filter_spectra_floats(plan) + filter_table_floats(plan) +
-		    plan->groups * plan->head * CR_LINE);
+	return cr_floats_bytes(filter_spectra_floats(plan)) +
+	       cr_floats_bytes(filter_table_floats(plan)) +
+	       cr_floats_bytes(plan->groups * plan->head * CR_LINE);
 }
 
 int cr_convolution_filter_alloc(const cr_convolution_plan *plan, cr_convolution_filter *filter,
@@ -207,7 +211,7 @@ static int build_tables(const cr_convolution_plan *plan, cr_convolution_filter *
 {
 	const int rank = plan->rank;
 	const int64_t channels = plan->groups * CR_LINE, pairs = (int64_t)rank * rank;
-	const int64_t distances = plan->reach - 1, batch = 16;
+	const int64_t distances = plan->reach - 1, batch = TABLE_BATCH;
 	double *offsets = cr_calloc((size_t)(batch * pairs), sizeof *offsets);
 	double *taps = cr_calloc((size_t)(batch * pairs * channels), sizeof *taps);
 	int code = 0;
@@ -240,6 +244,15 @@ static int build_tables(const cr_convolution_plan *plan, cr_convolution_filter *
 	return code;
 }
 
+int64_t cr_convolution_build_bytes(const cr_convolution_plan *plan)
+{
+	const int64_t channels = plan->groups * CR_LINE;
+	const int64_t segments = 8 * plan->block * (2 * channels + 1);
+	const int64_t tables = 8 * TABLE_BATCH * plan->rank * plan->rank * (channels + 1);
+
+	return segments > tables ? segments : tables;
+}
+
 int cr_convolution_filter_build(const cr_convolution_plan *plan, cr_convolution_filter *filter,
 				cr_filter_values *values, void *user, int threads,
 				crocuta_error *error)
@@ -263,7 +276,8 @@ static int64_t state_moment_floats(const cr_convolution_plan *plan)
 
 int64_t cr_convolution_state_bytes(const cr_convolution_plan *plan)
 {
-	return 4 * (state_spectra_floats(plan) + state_moment_floats(plan));
+	return cr_floats_bytes(state_spectra_floats(plan)) +
+	       cr_floats_bytes(state_moment_floats(plan));
 }
 
 int cr_convolution_state_alloc(const cr_convolution_plan *plan, cr_convolution_state *state,
@@ -304,8 +318,9 @@ static int64_t scratch_line_floats(const cr_convolution_plan *plan)
 
 int64_t cr_convolution_scratch_bytes(const cr_convolution_plan *plan, int64_t ring_slots)
 {
-	return 4 * (scratch_line_floats(plan) + plan->head * CR_LINE +
-		    ring_slots * cr_spectrum_floats(plan)) +
+	return cr_floats_bytes(scratch_line_floats(plan)) +
+	       cr_floats_bytes(plan->head * CR_LINE) +
+	       cr_floats_bytes(ring_slots * cr_spectrum_floats(plan)) +
 	       16 * plan->segments;
 }
 
