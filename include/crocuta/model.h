@@ -58,6 +58,11 @@ CROCUTA_API void crocuta_model_close(crocuta_model *model);
 /* Owned by the model, valid until it is closed. */
 CROCUTA_API const crocuta_model_info *crocuta_model_get_info(const crocuta_model *model);
 
+/* Line `index` (0, 1, ...) of what was odd about the model's files but no error: a config that the
+ * tensors contradict, fields and tensors without effect. NULL past the last (and below 0). One line
+ * of printable ASCII, owned by the model, valid until it is closed. Any thread. */
+CROCUTA_API const char *crocuta_model_get_note(const crocuta_model *model, int index);
+
 /* Token id of a base letter, by the family's table: A 7, C 8, G 9, T 10, N 11 for HyenaDNA.
  * Either case; anything else gives the id of N. Any thread. */
 CROCUTA_API uint8_t crocuta_model_token(const crocuta_model *model, char base);

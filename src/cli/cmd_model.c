@@ -228,6 +228,24 @@ static void print_vocabulary(const cr_print *print, const crocuta_model *model)
 		printf("}");
 }
 
+static void print_notes(cr_print *print, const crocuta_model *model)
+{
+	const char *note;
+
+	if (print->json)
+		printf(",\n  \"notes\": [");
+	for (int i = 0; (note = crocuta_model_get_note(model, i)); i++) {
+		if (!print->json) {
+			cr_print_text(print, "note", note);
+			continue;
+		}
+		printf(i ? ", " : "");
+		cr_print_json_string(note);
+	}
+	if (print->json)
+		printf("]");
+}
+
 static int print_certificate(cr_print *print, const crocuta_model *model, int threads,
 			     crocuta_error *error)
 {
@@ -291,6 +309,7 @@ static int run_show(const cr_command *command, int argc, char **argv)
 	cr_print_start(&print, set.json);
 	print_info(&print, crocuta_model_get_info(model));
 	print_vocabulary(&print, model);
+	print_notes(&print, model);
 	if (set.certificate)
 		status = print_certificate(&print, model, set.threads, &error);
 	cr_print_finish(&print);

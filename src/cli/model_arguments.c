@@ -6,6 +6,20 @@
 
 #include "cli/messages.h"
 
+#define NOTES_SHOWN 5
+
+static void show_notes(const crocuta_model *model)
+{
+	const char *note;
+	int count = 0;
+
+	while ((note = crocuta_model_get_note(model, count)))
+		if (count++ < NOTES_SHOWN)
+			cr_warning("model: %s", note);
+	if (count > NOTES_SHOWN)
+		cr_warning("model: %d notes in all; \"crocuta model show\" prints them", count);
+}
+
 int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model **model)
 {
 	crocuta_error error = {0};
@@ -21,5 +35,6 @@ int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model *
 	if (!arguments->name)
 		cr_notice("model: %s (the default; -m names another)",
 			  crocuta_model_get_info(*model)->name);
+	show_notes(*model);
 	return 0;
 }

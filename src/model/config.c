@@ -44,7 +44,9 @@ void cr_note(cr_notes *notes, const char *format, ...)
 	va_list list;
 
 	if (notes->count == CR_NOTES_MAX) {
-		notes->dropped++;
+		notes->dropped += notes->dropped ? 1 : 2; /* the count takes a note's place */
+		snprintf(notes->text[CR_NOTES_MAX - 1], sizeof notes->text[0], "and %d notes more",
+			 notes->dropped);
 		return;
 	}
 	text = notes->text[notes->count++];
@@ -170,21 +172,4 @@ int cr_config_flag(const cr_config *config, const json_t *object, const char *ke
 	show_value(field, text, sizeof text);
 	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %s, expected true or false", config->where,
 		       key, text);
-}
-
-int cr_config_string(const cr_config *config, const json_t *object, const char *key,
-		     const char **value, crocuta_error *error)
-{
-	json_t *field = find_field(object, key);
-	char text[80];
-
-	if (!field)
-		return 0;
-	if (json_is_string(field)) {
-		*value = json_string_value(field);
-		return 0;
-	}
-	show_value(field, text, sizeof text);
-	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %s, expected a string", config->where, key,
-		       text);
 }

@@ -21,11 +21,11 @@ char *cr_path_join(const char *directory, const char *name);
 /* Things worth telling that are no errors, such as a config that disagrees with the tensors. */
 typedef struct cr_notes {
 	int count;
-	int dropped; /* notes beyond CR_NOTES_MAX */
+	int dropped; /* notes without a place; the last line counts them */
 	char text[CR_NOTES_MAX][200];
 } cr_notes;
 
-/* Append one line; control and non-ASCII bytes are escaped, long text is cut. */
+/* Append one line; control and non-ASCII bytes become "?", long text is cut. */
 void cr_note(cr_notes *notes, const char *format, ...) __attribute__((__format__(printf, 2, 3)));
 
 typedef struct cr_config {
@@ -46,8 +46,5 @@ int cr_config_number(const cr_config *config, const json_t *object, const char *
 		     double high, double *value, crocuta_error *error);
 int cr_config_flag(const cr_config *config, const json_t *object, const char *key, int *value,
 		   crocuta_error *error);
-/* *value points into the config. */
-int cr_config_string(const cr_config *config, const json_t *object, const char *key,
-		     const char **value, crocuta_error *error);
 
 #endif

@@ -1,8 +1,8 @@
 /* find.c - from what a user calls a model to the directory that holds it. Never the network.
  *
  * Places for plain names, in order: the directories of CROCUTA_MODEL_PATH, the user's data
- * directory, models/ beside the program (in the source tree or an unpacked archive), the installed
- * one. A hub name ORG/NAME is looked for in the local Hugging Face cache.
+ * directory, that of the program (share/crocuta/models beside its bin, models/ of the source tree it
+ * was built in), the one of the configured prefix. A hub name ORG/NAME is looked for in the local Hugging Face cache.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -85,22 +85,32 @@ static void add_environment_path(struct roots *roots)
 	}
 }
 
-/* models/ beside the program: build/CONFIG/crocuta in the tree, bin/crocuta when installed. */
+/* Cut the last component off, which is returned: "" without one. */
+static const char *cut_component(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return "";
+	*slash = '\0';
+	return slash + 1;
+}
+
+/* models/ of the program: TREE/models for TREE/build/CONFIG/crocuta, PREFIX/share/crocuta/models
+ * for PREFIX/bin/crocuta. The link has no ".." and no link in it. */
 static void add_program_path(struct roots *roots)
 {
 	char program[4096];
 	ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-	char *slash;
 
 	if (length <= 0)
 		return;
 	program[length] = '\0';
-	slash = strrchr(program, '/');
-	if (!slash)
-		return;
-	*slash = '\0';
-	add_root(roots, format_text("%s/../../models", program));
-	add_root(roots, format_text("%s/../share/crocuta/models", program));
+	cut_component(program);
+	cut_component(program);
+	add_root(roots, format_text("%s/share/crocuta/models", program));
+	if (!strcmp(cut_component(program), "build"))
+		add_root(roots, format_text("%s/models", program));
 }
 
 static int find_roots(struct roots *roots, crocuta_error *error)
@@ -157,7 +167,7 @@ static int is_plain(const char *name, size_t length)
 	return length > 0 && name[0] != '.' && !memchr(name, '/', length);
 }
 
-/* Directories searched, for a message: "a:b:c" without the doubles that ../ makes. */
+/* Directories searched, for a message: "a, b, c". */
 static void list_roots(const struct roots *roots, char *text, size_t capacity)
 {
 	size_t used = 0;
@@ -166,9 +176,8 @@ static void list_roots(const struct roots *roots, char *text, size_t capacity)
 	for (int i = 0; i < roots->count && used < capacity; i++) {
 		char *real = realpath(roots->path[i], NULL);
 
-		if (real || !strstr(roots->path[i], "/../"))
-			used += (size_t)snprintf(text + used, capacity - used, "%s%s",
-						 used ? ", " : "", real ? real : roots->path[i]);
+		used += (size_t)snprintf(text + used, capacity - used, "%s%s", used ? ", " : "",
+					 real ? real : roots->path[i]);
 		free(real);
 	}
 }
@@ -182,8 +191,10 @@ static int find_named(const char *name, int here, char *path, size_t capacity, c
 	if (code)
 		return code;
 	for (int i = 0; i < roots.count && !found; i++) {
-		char *candidate = cr_path_join(roots.path[i], name);
+		char *real = realpath(roots.path[i], NULL);
+		char *candidate = cr_path_join(real ? real : roots.path[i], name);
 
+		free(real);
 		if (!candidate)
 			code = cr_fail(error, CROCUTA_EMEMORY, "no memory to look for models");
 		else if (holds_model(candidate)) {

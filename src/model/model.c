@@ -73,9 +73,9 @@ void cr_model_drop_last(crocuta_model *model)
 	cr_free(model->array[--model->arrays]);
 }
 
-const cr_notes *cr_model_notes(const crocuta_model *model)
+const char *crocuta_model_get_note(const crocuta_model *model, int index)
 {
-	return &model->notes;
+	return index >= 0 && index < model->notes.count ? model->notes.text[index] : NULL;
 }
 
 const cr_network *cr_model_network(const crocuta_model *model)

@@ -34,9 +34,6 @@ int cr_model_floats(crocuta_model *model, int64_t count, float **array, crocuta_
 /* Free the array allocated last, which was not needed after all. */
 void cr_model_drop_last(crocuta_model *model);
 
-/* Lines for the user: config and tensors disagree, fields ignored. Owned by the model. */
-const cr_notes *cr_model_notes(const crocuta_model *model);
-
 /* What is written for a network: config.json and model.safetensors under canonical names. */
 typedef struct cr_write_options {
 	int dtype; /* F32, F16 or BF16; position tables and decay rates stay F32 */

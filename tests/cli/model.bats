@@ -37,6 +37,64 @@ assert (m["layers"], m["width"], m["vocabulary"]["N"], m["causal"]) == (2, 128, 
 	grep -q '"nearfar_certified": ' t
 }
 
+@test "what is odd about a model's files is told" {
+	python3 - "$MODEL" <<-'PY'
+	import json, os, sys
+	for name, fields in ("odd", ["flavour"]), ("many", [f"extra{i}" for i in range(30)]):
+	    os.mkdir(name)
+	    os.symlink(sys.argv[1] + "/model.safetensors", name + "/model.safetensors")
+	    config = json.load(open(sys.argv[1] + "/config.json"))
+	    config["d_inner"] = 999
+	    config.update({field: 1 for field in fields})
+	    json.dump(config, open(name + "/config.json", "w"))
+	PY
+	printf '>s\nACGT\n' > s.fa
+	"$CROCUTA" embed -m ./odd -O tsv s.fa 2> err > t
+	[ "$(grep -c '^\[W::embed\] model: ' err)" = 2 ]
+	grep -q 'd_inner 999' err
+	grep -q 'unknown field "flavour" ignored' err
+	"$CROCUTA" embed -q -m ./odd -O tsv s.fa 2> err > t
+	[ ! -s err ]
+	"$CROCUTA" model show -q odd > t
+	[ "$(grep -c '^note	' t)" = 2 ]
+	"$CROCUTA" model show --json odd 2> err | python3 -c '
+import json, sys
+notes = json.load(sys.stdin)["notes"]
+assert len(notes) == 2 and any("999" in n for n in notes), notes'
+	grep -q '^\[W::model\] model: ' err
+	"$CROCUTA" model show --json "$MODEL" 2> err | python3 -c '
+import json, sys
+assert json.load(sys.stdin)["notes"] == []'
+	[ ! -s err ]
+	# five, then how many; the list itself has room for 24 lines
+	"$CROCUTA" model show many 2> err > t
+	[ "$(wc -l < err)" = 6 ]
+	grep -q '24 notes in all' err
+	[ "$(grep -c '^note	' t)" = 24 ]
+	grep -qx 'note	and 8 notes more' t
+}
+
+@test "models of the program: of its source tree or its prefix, nowhere else" {
+	mkdir -p tree/build/release home/bin home/share/crocuta/models models share
+	cp "$CROCUTA" tree/build/release/crocuta
+	cp "$CROCUTA" home/bin/crocuta
+	mkdir tree/models
+	ln -s "$MODEL" tree/models/mine
+	ln -s "$MODEL" models/stranger # as /home/models is to /home/user/bin
+	ln -s "$MODEL" home/share/crocuta/models/shared
+	tree/build/release/crocuta model list > t
+	grep -q "^mine	hyenadna	.*	$PWD/tree/models/mine\$" t
+	tree/build/release/crocuta model show mine > t
+	grep -qx "path	$PWD/tree/models/mine" t
+	home/bin/crocuta model list > t
+	grep -q "	$PWD/home/share/crocuta/models/shared\$" t
+	lacks stranger t
+	run --separate-stderr home/bin/crocuta model show stranger
+	[ "$status" = 4 ]
+	home/bin/crocuta model show shared > t
+	grep -qx "path	$PWD/home/share/crocuta/models/shared" t
+}
+
 @test "list walks the model path" {
 	mkdir zoo
 	ln -s "$MODEL" zoo/first

@@ -63,8 +63,10 @@ static void open_bad(const crocuta_model_options *options, int expected, const c
 
 static int has_note(const crocuta_model *model, const char *text)
 {
-	for (int i = 0; i < cr_model_notes(model)->count; i++)
-		if (strstr(cr_model_notes(model)->text[i], text))
+	const char *note;
+
+	for (int i = 0; (note = crocuta_model_get_note(model, i)); i++)
+		if (strstr(note, text))
 			return 1;
 	return 0;
 }
@@ -144,7 +146,7 @@ static void opens_golden(void **state)
 		assert_int_equal(info->has_lm_head, 1);
 		assert_int_equal(info->position_tables_loaded, 1);
 		assert_int_equal(info->causal, 1);
-		assert_int_equal(cr_model_notes(model)->count, 0);
+		assert_null(crocuta_model_get_note(model, 0));
 		for (int64_t j = 0; j < network->layers; j++) {
 			const cr_filter_weights *filter = &network->block[j].filter;
 
@@ -454,7 +456,7 @@ static void original_config(void **state)
 		"\"w\": 10, \"lr\": 6e-4, \"wd\": 0.0, \"lr_pos_emb\": 0.0}}");
 	model = open_good(NULL);
 	assert_int_equal(crocuta_model_get_info(model)->max_length, 40);
-	assert_int_equal(cr_model_notes(model)->count, 0);
+	assert_null(crocuta_model_get_note(model, 0));
 	crocuta_model_close(model);
 }
 
