@@ -24,7 +24,7 @@
 
 #define BUFFER_BYTES (256 * 1024)
 #define BLOCK_BYTES 0xff00 /* content of a BGZF block, as htslib writes them */
-#define NAME_KEPT 200      /* bytes of the name used in the part file's name */
+#define NAME_LONGEST 255   /* of a file, where the file system does not say */
 
 struct cr_output {
 	char *path;   /* as given, for messages */
@@ -137,6 +137,35 @@ static char *directory_of(const char *path)
 	return directory;
 }
 
+/* Longest name of a file in the directory of the path. */
+static size_t longest_name(const char *directory)
+{
+	long limit = pathconf(directory, _PC_NAME_MAX);
+
+	return limit >= 64 ? (size_t)limit : NAME_LONGEST;
+}
+
+static const char *name_in(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static int check_name(const char *path, const char *directory, crocuta_error *error)
+{
+	const char *name = name_in(path);
+	size_t length = strlen(name);
+
+	if (length <= longest_name(directory))
+		return CROCUTA_OK;
+	errno = ENAMETOOLONG;
+	return cr_fail_errno(error, CROCUTA_EIO,
+			     "%.60s...%s: a name of %lld bytes, and at most %lld are possible", name,
+			     name + length - 20, (long long)length,
+			     (long long)longest_name(directory));
+}
+
 static int check_space(const char *path, const char *directory, int64_t needed,
 		       crocuta_error *error)
 {
@@ -206,7 +235,8 @@ static int examine(const char *path, const cr_output_options *options, char **ta
 		*target = NULL;
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a file name");
 	}
-	if (faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS))
+	code = check_name(*target, directory, error);
+	if (!code && faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS))
 		code = cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot create it in %.200s", path,
 				     directory);
 	if (!code && options->bytes_needed > 0 && !options->no_space_check)
@@ -229,18 +259,44 @@ int cr_output_preflight(const char *path, const cr_output_options *options, croc
 	return code;
 }
 
+/* 64-bit FNV-1a. */
+static uint64_t hash_text(const char *text)
+{
+	uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+	return hash;
+}
+
+/* .NAME.crocuta-PID.part in the target's directory; a NAME that is too long for that is cut, and the
+ * hash of the whole name put in its place. NULL without memory. */
+static char *name_part(const char *target)
+{
+	const char *name = name_in(target);
+	char *directory = directory_of(target), hash[24] = "", end[48];
+	size_t capacity = strlen(target) + sizeof hash + sizeof end, limit, kept = strlen(name);
+	char *part = directory ? cr_calloc(capacity, 1) : NULL;
+
+	if (part) {
+		snprintf(end, sizeof end, ".crocuta-%ld.part", (long)getpid());
+		limit = longest_name(directory) - 1 - strlen(end);
+		if (kept > limit) {
+			snprintf(hash, sizeof hash, "-%016llx", (unsigned long long)hash_text(name));
+			kept = limit - strlen(hash);
+		}
+		snprintf(part, capacity, "%.*s.%.*s%s%s", (int)(name - target), target, (int)kept,
+			 name, hash, end);
+	}
+	cr_free(directory);
+	return part;
+}
+
 static int create_part(cr_output *output, crocuta_error *error)
 {
-	const char *slash = strrchr(output->target, '/');
-	const char *name = slash ? slash + 1 : output->target;
-	int directory = (int)(name - output->target);
-	size_t capacity = strlen(output->target) + 64;
-
-	output->part = cr_calloc(capacity, 1);
+	output->part = name_part(output->target);
 	if (!output->part)
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a file name");
-	snprintf(output->part, capacity, "%.*s.%.*s.crocuta-%ld.part", directory, output->target,
-		 NAME_KEPT, name, (long)getpid());
 	if (is_pending(output->part)) {
 		cr_free(output->part);
 		output->part = NULL;

@@ -1,7 +1,7 @@
 /* atomic.h - output files that appear under their name only when complete.
  *
- * A regular file is written as .NAME.crocuta-PID.part in the same directory, synced, closed and
- * renamed at commit; anything else (standard output, FIFO, device) is written straight. Every
+ * A regular file is written as .NAME.crocuta-PID.part in the same directory (a long NAME is cut and
+ * carries a hash), synced, closed and renamed at commit; anything else (standard output, FIFO, device) is written straight. Every
  * write, sync, close and rename is checked. An older file under the name stays until the rename. */
 #ifndef CR_IO_ATOMIC_H
 #define CR_IO_ATOMIC_H
@@ -25,7 +25,7 @@ typedef struct cr_output_options {
 int cr_output_is_bgzf_name(const char *path);
 
 /* Check, without creating anything, that `path` could be written: not an input, not a directory,
- * its directory writable, space enough. Codes: EARG when it is an input, EREFUSED under no_clobber,
+ * its name not too long, its directory writable, space enough. Codes: EARG when it is an input, EREFUSED under no_clobber,
  * EIO. options may be NULL. */
 CROCUTA_CHECKED int cr_output_preflight(const char *path, const cr_output_options *options,
 					crocuta_error *error);

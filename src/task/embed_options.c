@@ -9,9 +9,6 @@
 #include "base/error.h"
 #include "task/embed_internal.h"
 
-/* Of a file name without its directory: sidecars and part files need longer ones. */
-#define NAME_LONGEST 190
-
 void crocuta_embed_options_init(crocuta_embed_options *options)
 {
 	memset(options, 0, sizeof *options);
@@ -186,13 +183,9 @@ int cr_embed_preflight(const crocuta_embed_options *o, const cr_writer_kind *kin
 				 .bytes_needed = bytes,
 				 .no_space_check = o->no_space_check,
 				 .no_clobber = o->no_clobber};
-	const char *slash = strrchr(o->output, '/');
 	char path[4096];
 	int code = CROCUTA_OK;
 
-	if (strlen(slash ? slash + 1 : o->output) > NAME_LONGEST)
-		return cr_fail(error, CROCUTA_EIO,
-			       "the output's name has more than %d bytes: too long", NAME_LONGEST);
 	for (int i = 0; !code; i++) {
 		if (cr_writer_file(kind, o->output, i, path, sizeof path))
 			return i ? CROCUTA_OK

@@ -301,7 +301,9 @@ open("wrong.gzi", "wb").write(struct.pack("<QQQ", 1, 123, 456))'
 	fails 5 "g.fa/x.npy" embed -o g.fa/x.npy g.fa
 	mkdir taken.npy
 	fails 5 "taken.npy" embed -o taken.npy g.fa
-	fails 5 "too long" embed -o "out/$(printf '%0260d' 0).npy" g.fa
+	fails 5 "264 bytes" embed -o "out/$(printf '%0260d' 0).npy" g.fa
+	# 248 + 4 bytes would do, 248 + 12 do not
+	fails 5 "rows.bed.gz: a name of 260 bytes" embed -o "out/$(printf '%0248d' 0).npy" g.fa
 }
 
 @test "output = input, also by links and for sidecars" {

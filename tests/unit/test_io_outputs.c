@@ -360,13 +360,42 @@ static void test_long_name(void **state)
 	char path[600];
 
 	(void)state;
-	memset(name, 'n', 255);
-	name[255] = '\0';
-	snprintf(path, sizeof path, "%s/%s", directory, name);
-	output = open_good(path, NULL);
-	check_ok(cr_output_commit(output, &error), &error);
-	cr_output_free(output);
-	assert_true(exists(path));
+	for (int length = 225; length < 256; length++) { /* around the longest that is not cut */
+		memset(name, 'n', (size_t)length);
+		name[length] = '\0';
+		snprintf(path, sizeof path, "%s/%s", directory, name);
+		output = open_good(path, NULL);
+		check_ok(cr_output_commit(output, &error), &error);
+		cr_output_free(output);
+		assert_true(exists(path));
+	}
+	strcat(path, "n");
+	check_failed(cr_output_preflight(path, NULL, &error), CROCUTA_EIO, &error, "256 bytes");
+	check_failed(cr_output_open(path, NULL, &output, &error), CROCUTA_EIO, &error, "too long");
+}
+
+/* Long names that differ in their last bytes only are written side by side. */
+static void test_long_names_at_once(void **state)
+{
+	crocuta_error error = {0};
+	cr_output *outputs[2], *again;
+	char paths[2][600], text[2] = "";
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		snprintf(paths[i], sizeof paths[i], "%s/%0250d-%d", directory, 0, i);
+		outputs[i] = open_good(paths[i], NULL);
+		text[0] = (char)('a' + i);
+		check_ok(cr_output_text(outputs[i], text, &error), &error);
+	}
+	check_failed(cr_output_open(paths[0], NULL, &again, &error), CROCUTA_EARG, &error, "twice");
+	for (int i = 0; i < 2; i++) {
+		check_ok(cr_output_commit(outputs[i], &error), &error);
+		cr_output_free(outputs[i]);
+	}
+	assert_string_equal(get_file(paths[0], NULL), "a");
+	assert_string_equal(get_file(paths[1], NULL), "b");
+	assert_int_equal(count_files("part"), 0);
 }
 
 int main(void)
@@ -378,6 +407,7 @@ int main(void)
 		cmocka_unit_test(test_pipe),         cmocka_unit_test(test_bgzf),
 		cmocka_unit_test(test_set),          cmocka_unit_test(test_abort_all),
 		cmocka_unit_test(test_leftover),     cmocka_unit_test(test_long_name),
+		cmocka_unit_test(test_long_names_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);
