@@ -1,4 +1,4 @@
-/* clock.h - wall time, CPU time and memory of this process. */
+/* clock.h - wall time and memory of this process. */
 #ifndef CR_BASE_CLOCK_H
 #define CR_BASE_CLOCK_H
 

@@ -17,12 +17,14 @@ static int append(const char *text, size_t bytes, void *user)
 	return sink->code ? -1 : 0;
 }
 
+/* 15 digits tell every decimal fraction that was given with as many: 0.05, not
+ * 0.050000000000000003. */
 int cr_meta_write(cr_output *output, const json_t *object, crocuta_error *error)
 {
 	struct sink sink = {output, error, CROCUTA_OK};
 
 	if (json_dump_callback(object, append, &sink,
-			       JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(17)) &&
+			       JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15)) &&
 	    !sink.code)
 		sink.code = cr_fail(error, CROCUTA_EMEMORY, "%.200s: cannot print the JSON object",
 				    cr_output_path(output));

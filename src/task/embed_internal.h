@@ -19,7 +19,6 @@ typedef struct cr_embed {
 	crocuta_error *error;
 	const cr_writer_kind *kind;
 	int by_record; /* a row a record */
-	int regions_given;
 	cr_reference *reference; /* contigs by index, or NULL */
 	cr_records *records;     /* one after another, or NULL */
 	cr_contigs *own_contigs; /* of records read as contigs */

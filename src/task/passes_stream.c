@@ -132,13 +132,13 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 
 int cr_stream_run(cr_passes *passes, int64_t number, crocuta_error *error)
 {
-	const cr_job *job;
 	int code = cr_passes_activate(passes, number);
 
-	job = cr_passes_active(passes);
+	if (code)
+		return code;
 	for (int reverse = 1; reverse >= 0 && !code; reverse--)
 		if (cr_strand_used(passes->options.strands, reverse))
-			code = run_strand(passes, job, reverse, error);
+			code = run_strand(passes, cr_passes_active(passes), reverse, error);
 	if (!code)
 		code = cr_bins_flush(passes->bins, 1);
 	if (code == CROCUTA_EINTERNAL)

@@ -83,6 +83,20 @@ rows() { zcat "$1.rows.bed.gz" | tail -n +2; }
 	PY
 }
 
+@test "meta.json: numbers as they were given" {
+	embed --filter-shift 0.05 --skip-n 0.7 -o x.npy g.fa
+	grep -q '"filter_shift": 0.05,' x.meta.json
+	grep -q '"skip_n": 0.7,' x.meta.json
+}
+
+@test "names as long as the file system takes them" {
+	name=$(printf '%0243d' 0) # with .rows.bed.gz 255 bytes
+	embed -o "$name.npy" g.fa
+	[ "$(npy shape "$name.npy")" = "47 128 <f4" ]
+	[ -s "$name.rows.bed.gz" ] && [ -s "$name.meta.json" ]
+	[ -z "$(find . -name '.*part')" ]
+}
+
 @test "text outputs carry the same facts, --no-version leaves the volatile ones out" {
 	embed -r chrC -O tsv g.fa > t
 	grep -q '^##crocuta.version=' t

@@ -225,7 +225,7 @@ static void test_meta(void **state)
 	check_ok(cr_meta_save(in_directory("m.meta.json"), object, NULL, &error), &error);
 	assert_string_equal(get_file(in_directory("m.meta.json"), NULL),
 			    "{\n  \"version\": \"0.1.0\",\n  \"bin\": 128,\n"
-			    "  \"shift\": 0.050000000000000003\n}\n");
+			    "  \"shift\": 0.05\n}\n");
 	check_failed(cr_meta_save("/dev/full", object, NULL, &error), CROCUTA_EIO, &error,
 		     "write failed");
 	json_decref(object);
