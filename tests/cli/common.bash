@@ -12,6 +12,9 @@ READS=$ROOT/test-data/reads
 PIECE=$ROOT/test-data/seq/human_chr22_piece.fa.gz
 unset CROCUTA_MODEL_PATH HF_HOME HF_HUB_CACHE OMP_NUM_THREADS SLURM_CPUS_PER_TASK
 export SOURCE_DATE_EPOCH=1767225600 LC_ALL=C
+# A program that fails in a pipe fails the test. So no `| grep -q` or `| head` behind what prints
+# more than a pipe holds: they close it early.
+set -o pipefail
 
 npy() { python3 "$ROOT/tests/cli/npy.py" "$@"; }
 crocuta() { "$CROCUTA" "$@"; }
@@ -73,6 +76,13 @@ fails() {
 # `! cmp` alone would not fail a test
 differ() { ! cmp -s "$1" "$2"; }
 lacks() { ! grep -q "$@"; } # grep's arguments
+
+# every CONDITION [ARGUMENTS]: awk; true if there are lines and all of them meet the condition
+every() {
+	local condition=$1
+	shift
+	awk "!($condition) { print \"line \" NR \": \" \$0; bad = 1; exit } END { exit bad || !NR }" "$@"
+}
 
 # the part of a text output that is not provenance
 body() { grep -v '^##' "$@"; }
