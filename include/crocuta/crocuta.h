@@ -4,6 +4,11 @@
  * D channels (the model's width), I hidden width of the MLP, N blocks (layers), M the model's
  * maximum length (l_max), V rows of the vocabulary table.
  * Positions are int64_t, 0-based, half-open. Arrays are row-major float32 unless said otherwise.
+ *
+ * Rules that hold unless a comment says otherwise: pointers must not be NULL, but for `error` and
+ * where "or NULL" stands; strings and structures given are borrowed until the call returns; those
+ * handed out belong to the library; an option structure is to be filled by its _init first, so that
+ * later fields get their defaults. The library prints nothing and never ends the process.
  */
 #ifndef CROCUTA_CROCUTA_H
 #define CROCUTA_CROCUTA_H
@@ -20,10 +25,10 @@ extern "C" {
 
 #define CROCUTA_VERSION "0.1.0"
 
-/* "0.1.0", constant. */
+/* "0.1.0", constant, never NULL. Any thread. */
 CROCUTA_API const char *crocuta_version(void);
 
-/* Run-time version of htslib, constant: "1.16". */
+/* Run-time version of htslib, such as "1.16"; constant, never NULL. Any thread. */
 CROCUTA_API const char *crocuta_htslib_version(void);
 
 #ifdef __cplusplus

@@ -9,15 +9,18 @@ extern "C" {
 #endif
 
 /* Name of the fastest kernel set this processor can run: "avx512", "avx2" or "portable".
- * Constant; any thread. The environment variable CROCUTA_ISA does not change it. */
+ * Constant, never NULL; any thread. */
 CROCUTA_API const char *crocuta_cpu_isa(void);
 
 /* Threads to use when the user names none: SLURM_CPUS_PER_TASK, else OMP_NUM_THREADS, else the
- * processors this process may run on (affinity mask). At least 1. */
+ * processors this process may run on (affinity mask). At least 1. Reads the environment: any thread
+ * while no other one changes it. */
 CROCUTA_API int crocuta_default_threads(void);
 
 /* Peak float32 fused multiply-add rate of `threads` threads with kernel set `isa`, in FLOP per
- * second, measured for about a third of a second. 0 when isa cannot run here. */
+ * second: the best of eight short measurements, a third of a second in all. isa NULL: the best set.
+ * 0 when isa is unknown or cannot run here. threads: at least 1. Any thread, but what else runs
+ * lowers the result. */
 CROCUTA_API double crocuta_measure_fma_peak(const char *isa, int threads);
 
 #ifdef __cplusplus

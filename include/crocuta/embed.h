@@ -12,6 +12,7 @@
 extern "C" {
 #endif
 
+/* How much a message matters; the lower the more. */
 enum crocuta_log_level {
 	CROCUTA_LOG_ERROR = 1,
 	CROCUTA_LOG_NOTICE = 2, /* what is about to be done and how large it is */
@@ -20,6 +21,7 @@ enum crocuta_log_level {
 	CROCUTA_LOG_DEBUG = 5
 };
 
+/* Which strands are read, and how the two become one row. */
 enum crocuta_strands {
 	CROCUTA_STRANDS_FORWARD = 1,
 	CROCUTA_STRANDS_REVERSE = 2, /* the reverse complement is read; row i is still base i */
@@ -27,17 +29,24 @@ enum crocuta_strands {
 	CROCUTA_STRANDS_CONCAT = 4   /* forward columns, then reverse columns */
 };
 
-/* Receives one line without a newline. Called on the thread that called the library. */
+/* Receives one line without a newline, valid during the call; level: enum crocuta_log_level. Called
+ * on the thread that called the library; it must not start another embed run. */
 typedef void crocuta_log_fn(void *user, int level, const char *message);
 
-/* Called a few times a second on the calling thread with what is done of what is known.
- * A nonzero return stops the run with CROCUTA_ESTOPPED; nothing is left under the output's name. */
+/* How far a run is. */
 typedef struct crocuta_progress {
 	int64_t bases_done, bases_total; /* total 0: unknown (a stream) */
 	const char *contig;              /* where the run is, may be NULL */
 } crocuta_progress;
+
+/* Called a few times a second on the calling thread with what is done of what is known; `progress`
+ * and its contig are valid during the call. A nonzero return stops the run with CROCUTA_ESTOPPED;
+ * nothing new is left under the output's name. It must not start another embed run. */
 typedef int crocuta_progress_fn(void *user, const crocuta_progress *progress);
 
+/* A whole run. Fill with crocuta_embed_options_init first, then set at least input and output.
+ * Every string, session.device and session.isa included, is borrowed until the call returns.
+ * Lengths are bases. */
 typedef struct crocuta_embed_options {
 	/* input */
 	const char *input;        /* FASTA/FASTQ/SAM/BAM/CRAM path, "-" for standard input */
@@ -79,7 +88,7 @@ typedef struct crocuta_embed_options {
 	void *user; /* for both */
 } crocuta_embed_options;
 
-/* What a run will do or did. */
+/* What a run will do or did; counts, bases and bytes. Filled as far as a failed run came. */
 typedef struct crocuta_embed_report {
 	int64_t contigs, records;     /* sequences read */
 	int64_t regions;              /* intervals reported on: regions, else whole contigs */
@@ -99,28 +108,33 @@ typedef struct crocuta_embed_report {
 	crocuta_stage_times times;
 } crocuta_embed_report;
 
+/* Fill *options with defaults. Any thread. */
 CROCUTA_API void crocuta_embed_options_init(crocuta_embed_options *options);
 
 /* Check what can be checked without a model: options against each other, the input against the
- * output, an output that must not exist, a directory that cannot be written. */
+ * output, an output that must not exist, a directory that cannot be written. Creates nothing.
+ * CROCUTA_EARG, EREFUSED, EIO, EDEVICE or EMEMORY. Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_embed_check(const crocuta_embed_options *options,
 						    crocuta_error *error);
 
 /* Check the options against each other and the model, count windows, rows and bytes. Reads the
- * index of the input, not the bases. */
+ * index of the input, not the bases, and writes nothing. report must not be NULL. CROCUTA_EARG,
+ * EINPUT, EMODEL, EIO, EMEMORY, EDEVICE or EREFUSED. Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_embed_plan(const crocuta_model *model,
 						   const crocuta_embed_options *options,
 						   crocuta_embed_report *report,
 						   crocuta_error *error);
 
-/* Do it. The output appears under its name only when complete. */
+/* Do it, with a session of its own. The output appears under its name only when complete. report
+ * must not be NULL. Codes of crocuta_embed_plan, and CROCUTA_ENUMERIC for NaN or infinity in
+ * results and ESTOPPED. Any thread, at the same time as others when the outputs differ. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_embed_run(const crocuta_model *model,
 						  const crocuta_embed_options *options,
 						  crocuta_embed_report *report,
 						  crocuta_error *error);
 
 /* Remove every unfinished output file of this process. Async-signal-safe: for a handler that must
- * end the process at once. */
+ * end the process at once. Runs in progress fail afterwards with CROCUTA_EIO. Any thread. */
 CROCUTA_API void crocuta_outputs_abort(void);
 
 #ifdef __cplusplus

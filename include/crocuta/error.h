@@ -34,15 +34,17 @@ enum crocuta_status {
 	CROCUTA_ESTOPPED = 75, /* the caller's progress function asked to stop */
 };
 
-/* Caller-owned; written once, by the first failure, and never allocated. A NULL pointer is
- * accepted wherever a function takes one. One thread at a time. */
+/* Caller-owned and never allocated. Zero it before the first call and before it is used again: it
+ * is written once, by the first failure, and left alone by success. A NULL pointer is accepted
+ * wherever a function takes one. One thread at a time. */
 typedef struct crocuta_error {
 	int code;           /* enum crocuta_status; 0 as long as nothing failed */
 	int os_errno;       /* errno of the failed system call, or 0 */
-	char message[1000]; /* one line: where, what, what to do next; no newline */
+	char message[1000]; /* one line of printable ASCII: where, what, what to do next */
 } crocuta_error;
 
-/* A constant lower-case word for a status, such as "input data". Never NULL. */
+/* Lower-case words for a status, such as "input data", constant; "unknown status" for any other
+ * number, never NULL. Any thread. */
 CROCUTA_API const char *crocuta_status_name(int code);
 
 #ifdef __cplusplus

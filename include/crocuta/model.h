@@ -11,9 +11,11 @@
 extern "C" {
 #endif
 
-/* An opened model: immutable, shared by any number of threads and sessions. */
+/* An opened model: its weights in memory, the files closed. Immutable, shared by any number of
+ * threads and sessions. */
 typedef struct crocuta_model crocuta_model;
 
+/* How a model is opened. Fill with crocuta_model_options_init first. */
 typedef struct crocuta_model_options {
 	double filter_shift;     /* NaN: the model's own filter_shift field, else 0.05 */
 	int lenient;             /* 1: tensors that no layer uses are allowed */
@@ -21,6 +23,7 @@ typedef struct crocuta_model_options {
 	const char *sha256;      /* NULL, or the expected digest of model.safetensors (64 hex digits) */
 } crocuta_model_options;
 
+/* What a model is. Strings are never NULL and live as long as the model. */
 typedef struct crocuta_model_info {
 	const char *family;      /* "hyenadna" */
 	const char *name;        /* last component of the directory's path */
@@ -43,19 +46,21 @@ typedef struct crocuta_model_info {
 	int causal;              /* 1: a vector knows only the bases to its left */
 } crocuta_model_info;
 
-/* Fill *options with defaults. */
+/* Fill *options with defaults. Any thread. */
 CROCUTA_API void crocuta_model_options_init(crocuta_model_options *options);
 
-/* Open the model directory `path` (config.json + model.safetensors). options may be NULL.
- * On failure *model is NULL and the code is CROCUTA_EMODEL, EIO or EMEMORY. Any thread. */
+/* Open the model directory `path` (config.json + model.safetensors); options or NULL for defaults.
+ * *model is the caller's, for crocuta_model_close. On failure it is NULL and the code is
+ * CROCUTA_EMODEL, EARG (options), EIO or EMEMORY. Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_model_open(const char *path,
 						   const crocuta_model_options *options,
 						   crocuta_model **model, crocuta_error *error);
 
-/* Close; NULL is fine. Every session made from it must be freed before. */
+/* Close; NULL is fine. Every session made from it must be freed before, and no other thread may
+ * still use it or anything it handed out. */
 CROCUTA_API void crocuta_model_close(crocuta_model *model);
 
-/* Owned by the model, valid until it is closed. */
+/* Facts about the model; owned by it, valid until it is closed, never NULL. Any thread. */
 CROCUTA_API const crocuta_model_info *crocuta_model_get_info(const crocuta_model *model);
 
 /* Line `index` (0, 1, ...) of what was odd about the model's files but no error: a config that the
@@ -69,14 +74,20 @@ CROCUTA_API uint8_t crocuta_model_token(const crocuta_model *model, char base);
 
 /* Resolve what a user gave to -m: an existing directory, a name on the model path, or a hub name
  * (ORG/NAME) already in the local Hugging Face cache. Writes the directory into path (capacity
- * bytes). NULL name: the default model. Never touches the network. CROCUTA_EMODEL, with the places
- * searched, when there is none. */
+ * bytes, the final NUL included; the caller's). NULL name: the default model. Never touches the
+ * network. CROCUTA_EMODEL, with the places searched, when there is none; EARG for an empty name or
+ * a directory that does not fit; EMEMORY. Reads the environment (CROCUTA_MODEL_PATH, XDG_DATA_HOME,
+ * HOME, HF_HUB_CACHE, HF_HOME): any thread while no other one changes it. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_model_find(const char *name, char *path, size_t capacity,
 						   crocuta_error *error);
 
-/* Call visit once for each model directory on the model path, in search order; stops early when it
- * returns nonzero. Directories that do not open are skipped only if visit wants: it gets a path. */
+/* Receives the name and the directory of one model, both valid during the call only. A nonzero
+ * return ends the listing, which is no failure. */
 typedef int crocuta_model_visit(void *user, const char *name, const char *path);
+
+/* Call visit on this thread for each directory of the model path that has a config.json, in search
+ * order, by name within a place. They are not opened: some may turn out broken. CROCUTA_EMEMORY is
+ * the only failure. Threads: as crocuta_model_find. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_model_list(crocuta_model_visit *visit, void *user,
 						   crocuta_error *error);
 
@@ -88,8 +99,10 @@ typedef struct crocuta_verify_report {
 	double tolerance;         /* what hidden_error was held against */
 } crocuta_verify_report;
 
-/* Run the known answers beside the model on this machine. CROCUTA_ENUMERIC when one is missed,
- * CROCUTA_EMODEL when the model has none or they are malformed. */
+/* Run the known answers beside the model on this machine, with `threads` threads (0:
+ * crocuta_default_threads()). *report is the caller's and filled as far as the test came.
+ * CROCUTA_ENUMERIC when an answer is missed, CROCUTA_EMODEL when the model has none or they are
+ * malformed; EIO, EMEMORY. Any thread: it makes a session of its own. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_model_verify(const crocuta_model *model, int threads,
 						     crocuta_verify_report *report,
 						     crocuta_error *error);
@@ -103,8 +116,10 @@ enum crocuta_position_tables {
 };
 
 /* Write a copy of an opened model to directory `path` (which must not exist unless force) with
- * canonical names, in dtype "F32", "F16" or "BF16"; tables is an
- * enum crocuta_position_tables. Nothing is left under `path` on failure. */
+ * canonical names, in dtype "F32", "F16" or "BF16"; tables is an enum crocuta_position_tables.
+ * Nothing new is under `path` on failure: CROCUTA_EREFUSED when it exists (under force: when it is
+ * no model directory), EARG for a wrong dtype or an empty path, ENUMERIC when a weight does not fit
+ * the dtype, EIO, EMEMORY. Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_model_convert(const crocuta_model *model, const char *path,
 						      const char *dtype, int tables,
 						      int force, crocuta_error *error);

@@ -22,6 +22,8 @@ enum crocuta_convolution {
 	CROCUTA_CONVOLUTION_NEARFAR = 2 /* exact near field, moments beyond; refused if not certified */
 };
 
+/* How a session is planned. Fill with crocuta_session_options_init first; strings are borrowed
+ * until the call that takes the options returns. */
 typedef struct crocuta_session_options {
 	const char *device;      /* "auto" or "cpu"; "reference" runs the plain double loops (tests) */
 	const char *isa;         /* NULL: best; "avx512", "avx2", "portable" */
@@ -33,16 +35,17 @@ typedef struct crocuta_session_options {
 	int64_t memory_limit;    /* bytes; 0: no limit. Exceeded: CROCUTA_EMEMORY before allocation */
 } crocuta_session_options;
 
+/* What a session needs and how it computes: bytes of memory, positions, tokens. */
 typedef struct crocuta_plan {
 	int64_t weight_bytes;     /* packed weights */
 	int64_t filter_bytes;     /* spectra, or near-field spectra and far-field tables */
 	int64_t workspace_bytes;  /* activations and scratch of all threads */
 	int64_t state_bytes;      /* carried state of a stream */
-	int64_t total_bytes;
+	int64_t total_bytes;      /* the sum of the above */
 	int64_t batch;            /* sequences side by side */
-	int threads;
-	const char *isa;          /* constant */
-	const char *convolution;  /* "fft" or "nearfar", constant */
+	int threads;              /* as used */
+	const char *isa;          /* as used, or "reference"; constant */
+	const char *convolution;  /* "fft", "nearfar", or "direct" on the device "reference"; constant */
 	int64_t block;            /* positions in a block of the convolution */
 	int far_rank;             /* moments a block and channel, 0 for fft */
 	double certificate_error; /* worst |h - interpolated h| / max|h| over channels and layers */
@@ -57,25 +60,38 @@ typedef struct crocuta_stage_times {
 	double head;      /* final norm, logits, hand-over of rows */
 } crocuta_stage_times;
 
+/* Fill *options with defaults. Any thread. */
 CROCUTA_API void crocuta_session_options_init(crocuta_session_options *options);
 
 /* Say what a session would need without allocating its workspaces. The filters are examined, which
- * takes up to a few seconds for a million-base model. */
+ * takes up to a few seconds for a million-base model. *plan is the caller's. Codes as
+ * crocuta_session_new. Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_plan(const crocuta_model *model,
 						     const crocuta_session_options *options,
 						     crocuta_plan *plan, crocuta_error *error);
 
-/* Plan and allocate everything a run needs. The model must outlive the session. */
+/* Plan and allocate everything a run needs. The model must outlive the session. *session is the
+ * caller's, for crocuta_session_free; NULL on failure: CROCUTA_EARG (options), EMODEL (near/far
+ * asked for and not certified), EDEVICE, or EMEMORY (also: more than memory_limit). Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_new(const crocuta_model *model,
 						    const crocuta_session_options *options,
 						    crocuta_session **session,
 						    crocuta_error *error);
+
+/* Free; NULL is fine. Not from a callback of the session, nor while another thread is in it. */
 CROCUTA_API void crocuta_session_free(crocuta_session *session);
+
+/* The plan the session was made by; never NULL, owned by the session, constant until that is
+ * freed. */
 CROCUTA_API const crocuta_plan *crocuta_session_get_plan(const crocuta_session *session);
+
+/* Seconds by stage into *times (the caller's). With `reset` nonzero the counts of the session then
+ * start again from 0, prepare excepted: a call into the session as any other, one thread at a
+ * time. */
 CROCUTA_API void crocuta_session_get_times(crocuta_session *session,
 					   crocuta_stage_times *times, int reset);
 
-/* One sequence of a run. */
+/* One sequence of a run. Borrowed, tokens included, until crocuta_session_run returns. */
 typedef struct crocuta_sequence {
 	const uint8_t *tokens;  /* (L) token ids, below V; the caller's */
 	int64_t length;         /* L, 1 .. max_length */
@@ -84,11 +100,14 @@ typedef struct crocuta_sequence {
 
 /* Rows of one sequence, handed over in ascending order, sequence after sequence, on the calling
  * thread. hidden: (count, D) or NULL; logits: (count, V) or NULL; both valid during the call only.
- * Row i of logits scores token i + 1. A nonzero return ends the run with that value as its code. */
+ * Row i of logits scores token i + 1. A nonzero return ends the run with that value as its code. It
+ * must not call into the same session; another session, of the same model or not, is fine. Values
+ * are not looked at: NaN or infinity come through. */
 typedef int crocuta_rows_fn(void *user, int64_t sequence, int64_t first, int64_t count,
 			    const float *hidden, const float *logits);
 
-/* What to compute. */
+/* What to compute. Borrowed until the call returns; rows must not be NULL, and want_hidden or
+ * want_logits nonzero (CROCUTA_EARG). */
 typedef struct crocuta_request {
 	int layer;              /* 0 .. N: 0 the token vectors, k < N the residual stream after k
 				   blocks, N (or -1) the output of the final norm */
@@ -99,14 +118,17 @@ typedef struct crocuta_request {
 } crocuta_request;
 
 /* Compute `count` sequences, each on its own (rows are independent of the batch they are in, bit
- * for bit, and of the number of threads). CROCUTA_EARG for a length above max_length. A stream in
- * progress is reset. */
+ * for bit, and of the number of threads). `sequences` may be NULL when count is 0. CROCUTA_EARG,
+ * before anything is computed, for a length above max_length, a token outside the vocabulary or a
+ * request that cannot be; EMEMORY; or what the rows function returned. A stream in progress is
+ * reset. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_run(crocuta_session *session,
 						    const crocuta_sequence *sequences,
 						    int64_t count, const crocuta_request *request,
 						    crocuta_error *error);
 
-/* Forget the carried state: the next stream call starts a new sequence at position 0. */
+/* Forget the carried state: the next stream call starts a new sequence at position 0. Not from a
+ * callback. */
 CROCUTA_API void crocuta_session_stream_reset(crocuta_session *session);
 
 /* Append `count` tokens to the stream, any number at a time. Rows are handed over once the tokens of
