@@ -213,6 +213,21 @@ static int64_t skip_line_ends(cr_source *source, int64_t at, crocuta_error *erro
 	return at;
 }
 
+/* Does another header, or nothing, follow the header line at `at`? Indexers leave such a record out
+ * without a word, and the index then seems to be of another file. */
+static int is_empty_record(cr_source *source, int64_t at, crocuta_error *error)
+{
+	int byte = byte_at(source, at, error);
+
+	if (byte != '>')
+		return 0;
+	while (byte >= 0 && byte != '\n')
+		byte = byte_at(source, ++at, error);
+	at = skip_line_ends(source, at, error);
+	byte = byte_at(source, at, error);
+	return byte == '>' || byte == -1;
+}
+
 static int prove(struct cr_index *index, cr_source *source, const char *fai, crocuta_error *error)
 {
 	int64_t count = cr_contigs_count(index->contigs), next = 0;
@@ -224,6 +239,7 @@ static int prove(struct cr_index *index, cr_source *source, const char *fai, cro
 		const char *name = cr_contigs_name(index->contigs, i), *wrong;
 		int64_t length = cr_contigs_length(index->contigs, i);
 		int64_t end = end_of_bases(place, length);
+		const int64_t header = next;
 		int byte;
 
 		wrong = prove_header(source, name, next, place->offset, &read_error);
@@ -242,6 +258,11 @@ static int prove(struct cr_index *index, cr_source *source, const char *fai, cro
 			else if (byte != -1 && byte != '>')
 				wrong = "it does not end where the index says";
 		}
+		if (wrong && !read_error.code && is_empty_record(source, header, &read_error))
+			return cr_fail(error, CROCUTA_EINPUT,
+				       "%.200s: the record before \"%.80s\", at byte %lld, is a "
+				       "header without sequence; remove it",
+				       cr_source_path(source), name, (long long)header);
 		if (read_error.code)
 			return cr_fail(error, read_error.code, "%s", read_error.message);
 		if (wrong)

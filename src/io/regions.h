@@ -38,6 +38,9 @@ typedef struct cr_regions {
 CROCUTA_CHECKED int cr_regions_parse(const cr_contigs *contigs, const char *list, int clip,
 				     cr_regions **regions, crocuta_error *error);
 
+/* Is a file of this name read as BED, 0-based half-open? Else it is CHROM POS [END] from 1. */
+int cr_regions_is_bed_name(const char *path);
+
 /* Read a -R file (plain, gzip or bgzip; "-" is standard input, 1-based). EINPUT with file:line. */
 CROCUTA_CHECKED int cr_regions_read(const cr_contigs *contigs, const char *path, int clip,
 				    cr_regions **regions, crocuta_error *error);

@@ -1,6 +1,7 @@
 /* regions_file.c - region files: BED, and CHROM POS [END]; see regions.h. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <htslib/bgzf.h>
 #include <htslib/hfile.h>
@@ -123,6 +124,15 @@ static int find_contig(const struct reader *reader, const struct field *field, s
 		       (int)(field->bytes < 100 ? field->bytes : 100), field->text, hint);
 }
 
+/* Off by one is the price of taking BED for CHROM POS END: a browser's header or a strand in column
+ * 6 gives it away. */
+static int looks_like_bed(const char *line, size_t bytes, const struct field *fields, int count)
+{
+	if (begins_with_word(line, bytes, "track") || begins_with_word(line, bytes, "browser"))
+		return 1;
+	return count >= 6 && fields[5].bytes == 1 && memchr("+-.", fields[5].text[0], 3);
+}
+
 static int read_line(struct reader *reader, const char *line, size_t bytes)
 {
 	struct field fields[FIELDS];
@@ -139,6 +149,11 @@ static int read_line(struct reader *reader, const char *line, size_t bytes)
 	if (memchr(line, '\0', bytes))
 		return fail_line(reader, "the line holds a NUL byte", NULL);
 	count = split_line(line, bytes, fields);
+	if (reader->one_based && looks_like_bed(line, bytes, fields, count))
+		return fail_line(reader,
+				 "this looks like BED, which is read as such only from a file named "
+				 ".bed or .bed.gz; positions here would count from 1",
+				 NULL);
 	if (count < (reader->one_based ? 2 : 3))
 		return fail_line(reader,
 				 reader->one_based ? "a line needs 2 columns or more"
@@ -216,11 +231,28 @@ int cr_regions_parse_text(const cr_contigs *contigs, const char *text, size_t by
 	return finish(&reader, code, regions);
 }
 
+/* In either case: BED is BED on every file system. */
 static int ends_with(const char *text, const char *suffix)
 {
 	size_t length = strlen(text), tail = strlen(suffix);
 
-	return length >= tail && !strcmp(text + length - tail, suffix);
+	return length >= tail && !strcasecmp(text + length - tail, suffix);
+}
+
+int cr_regions_is_bed_name(const char *path)
+{
+	static const char *const suffixes[] = {".bed",	      ".narrowPeak", ".broadPeak",
+					       ".gappedPeak", ".bedGraph",   ".bdg"};
+	static const char *const packed[] = {"", ".gz", ".bgz"};
+	char suffix[32];
+
+	for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
+		for (size_t j = 0; j < sizeof packed / sizeof *packed; j++) {
+			snprintf(suffix, sizeof suffix, "%s%s", suffixes[i], packed[j]);
+			if (ends_with(path, suffix))
+				return 1;
+		}
+	return 0;
 }
 
 /* Feed every line of the stream to read_line. */
@@ -272,8 +304,7 @@ static int read_stream(struct reader *reader, BGZF *stream)
 int cr_regions_read(const cr_contigs *contigs, const char *path, int clip, cr_regions **regions,
 		    crocuta_error *error)
 {
-	int bed = ends_with(path, ".bed") || ends_with(path, ".bed.gz") ||
-		  ends_with(path, ".bed.bgz");
+	int bed = cr_regions_is_bed_name(path);
 	struct reader reader;
 	hFILE *file;
 	BGZF *stream;

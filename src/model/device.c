@@ -8,6 +8,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "base/clock.h"
+#include "base/threads.h"
 
 const char *crocuta_cpu_isa(void)
 {
@@ -45,7 +46,9 @@ double crocuta_measure_fma_peak(const char *isa, int threads)
 	const int64_t rounds = 2000000;
 	double best = 0;
 
-	for (int attempt = 0; kernels && attempt < 8; attempt++) {
+	if (!kernels || cr_threads_probe(threads, NULL))
+		return 0;
+	for (int attempt = 0; attempt < 8; attempt++) {
 		double start = cr_wall_seconds(), work = 0, rate;
 
 #pragma omp parallel num_threads(threads) reduction(+ : work)

@@ -160,9 +160,13 @@ static int run_side_by_side(crocuta_session *s, int64_t index, const crocuta_seq
 {
 	const int64_t width = s->network->width, vocabulary = s->network->vocabulary;
 	const int raw = layer < s->network->layers;
+	int64_t rows = 0;
 	int code = 0;
 
-#pragma omp parallel for schedule(dynamic, 1) num_threads(s->plan.threads) if (count > 1)
+	for (int64_t i = 0; i < count; i++)
+		rows += sequences[i].length;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(s->plan.threads)                         \
+	if (count > 1 && rows >= CR_TEAM_ROWS)
 	for (int64_t i = 0; i < count; i++) {
 		const crocuta_sequence *q = &sequences[i];
 		cr_worker *w = &s->alone[omp_get_thread_num()];

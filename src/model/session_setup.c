@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "model/network.h"
 #include "model/session_internal.h"
 
@@ -124,6 +125,9 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 	s->plan.convolution = "direct";
 	if (s->reference)
 		return 0;
+	code = cr_threads_probe(s->plan.threads, error);
+	if (code)
+		return code;
 	code = cr_hyena_plan(&s->hyena, s->network, kernels, s->max_length, s->stream,
 			     o.convolution, o.memory_limit / 2, s->plan.threads, error);
 	if (code)

@@ -26,6 +26,11 @@ static int open_reference(cr_embed *embed)
 				       embed->error);
 	else
 		code = cr_regions_all(embed->contigs, &embed->regions, embed->error);
+	if (!code && o->regions_file && !o->regions && !cr_regions_is_bed_name(o->regions_file))
+		cr_embed_log(embed, CROCUTA_LOG_NOTICE,
+			     "%.200s: read as CHROM POS [END], positions from 1; only a file named "
+			     ".bed is read as BED",
+			     o->regions_file);
 	if (!code && embed->regions->clipped)
 		cr_embed_log(embed, CROCUTA_LOG_WARNING,
 			     "%lld regions were cut at, or dropped beyond, the end of their contig",

@@ -296,7 +296,10 @@ static void test_list_file(void **state)
 	bad_list("chr2\t9\t5\n",
 		 "the start is behind the end (the file is read as CHROM POS [END]");
 	bad_list("chr2\t1\t5001\n", "ends behind");
-	bad_list("track x\n", "no contig \"track\"");
+	bad_list("track x\n", "looks like BED");
+	bad_list("chr2\t1\t5\tname\t0\t-\n", "looks like BED");
+	assert_true(cr_regions_is_bed_name("a.BED") && cr_regions_is_bed_name("a.narrowPeak.gz"));
+	assert_false(cr_regions_is_bed_name("a.txt") || cr_regions_is_bed_name("-"));
 }
 
 static void test_cut_files(void **state)

@@ -202,6 +202,7 @@ void cr_convolution_run(const cr_convolution_plan *plan, const cr_convolution_fi
 			cr_convolution_state *state, const float *v, float *gate, int64_t stride,
 			int64_t rows, float *far, cr_convolution_scratch *scratch, int threads)
 {
+	threads = rows < CR_TEAM_ROWS ? 1 : threads;
 	if (plan->rank) {
 		run_nearfar(plan, filter, state, v, gate, stride, rows, far, scratch, threads);
 		return;

@@ -17,6 +17,9 @@
 
 #define CR_LINE 32
 
+/* Rows below which a team of threads costs more than it gives: its barriers spin. */
+#define CR_TEAM_ROWS 512
+
 typedef struct cr_kernels {
 	const char *isa;
 	int panel;    /* columns of a packed weight panel */

@@ -198,8 +198,10 @@ void cr_local_pass(const cr_packed_network *net, int64_t layer, const uint8_t *t
 		   cr_tile_scratch *scratch, int threads)
 {
 	const int64_t first = history ? 0 : head_from;
-	int64_t share = (rows - first + threads - 1) / threads;
+	int64_t share;
 
+	threads = rows < CR_TEAM_ROWS ? 1 : threads;
+	share = (rows - first + threads - 1) / threads;
 	/* whole groups of rows to a range; at least two, the short filter's reach */
 	share = (share + net->kernels->row_step - 1) / net->kernels->row_step *
 		net->kernels->row_step;
@@ -248,6 +250,7 @@ void cr_local_output(const cr_packed_network *net, const cr_activations *act, in
 	const int64_t tile = net->tile * CR_LINE, width = net->width;
 	const float *scale = net->network->norm_weight, *shift = net->network->norm_bias;
 
+	threads = count < CR_TEAM_ROWS ? 1 : threads;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
 	for (int64_t start = 0; start < count; start += net->tile) {
 		const cr_tile_scratch *mine = scratch + omp_get_thread_num();
