@@ -130,7 +130,7 @@ test:
 
 # Those that start threads of their own: the sessions and the operators.
 THREAD_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/model/test_*.c tests/ops/test_*.c \
-	tests/task/test_*.c))
+	tests/task/test_*.c tests/unit/test_task_*.c))
 test-threads:
 	@tools/install-deps --build --test --fuzz
 	$(AGAIN) $(THREAD_TESTS) $(TOOL_PROGRAMS)
