@@ -10,7 +10,7 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 	make_fasta a.fa
 	chmod 777 .
 	status=0
-	setpriv --reuid 12346 --clear-groups sh -c \
+	setpriv --reuid 12346 --clear-groups bash -c \
 		'ulimit -u 6; exec "$0" embed -q -@ 16 -m "$1" -o u.npy a.fa' "$CROCUTA" "$MODEL" \
 		2> stderr.txt || status=$?
 	# where the user may not read the tree there is nothing to learn
