@@ -11,7 +11,7 @@
 
 #define CR_FILTER_INNER_MAX 8
 
-/* The implicit filter of one block: h[c](n), n = 0 .. M-1 (spec: HyenaDNA section 2.3). */
+/* The implicit filter of one block: h[c](n), n = 0 .. M-1 (docs/hyenadna.md 2.3). */
 typedef struct cr_filter_weights {
 	const float *z;        /* (M, E) position features as stored, or NULL: the formula */
 	const float *t;        /* (M) normalised offsets as stored, or NULL: n / (M - 1) */

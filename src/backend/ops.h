@@ -78,7 +78,7 @@ typedef struct cr_short_filter_gate_arguments {
 	int64_t width;       /* D */
 } cr_short_filter_gate_arguments;
 
-/* h[n][d] of the implicit filter at real offsets n >= 0 (spec: HyenaDNA section 2.3), also past M.
+/* h[n][d] of the implicit filter at real offsets n >= 0 (docs/hyenadna.md 2.3), also past M.
  * With stored position features (weights->z, t) the offsets are whole numbers below M; without them
  * the formula is evaluated in double and not rounded. */
 typedef struct cr_implicit_filter_arguments {

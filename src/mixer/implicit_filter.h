@@ -1,7 +1,7 @@
 /* implicit_filter.h - the long filter h of a Hyena block, from its small network.
  *
  * h[c](n) = g[c](z(n)) (exp(-t(n) |delta[c]|) + shift), g a sine network of the position features z;
- * spec "HyenaDNA" section 2.3 (Nguyen et al. 2023, eq. for the implicit filter). The formula holds
+ * docs/hyenadna.md 2.3 (Nguyen et al. 2023, eq. for the implicit filter). The formula holds
  * for real n, which the near/far form uses, and past M, where a stream's blocks reach over the edge.
  */
 #ifndef CR_MIXER_IMPLICIT_FILTER_H

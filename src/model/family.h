@@ -85,7 +85,7 @@ int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void 
 int cr_hyenadna_canonical_name(const char *name, char *text, size_t capacity);
 
 /* Position features of the filter by formula, in double: z (count, E) and t (count) for n = first,
- * first + 1, ...; either may be NULL. Spec: HyenaDNA section 2.3. */
+ * first + 1, ...; either may be NULL. See docs/hyenadna.md 2.3. */
 void cr_hyenadna_positions(int64_t max_length, int64_t features, int64_t first, int64_t count,
 			   double *z, double *t);
 

@@ -1,4 +1,4 @@
-/* tokens.h - the character vocabulary of HyenaDNA (spec/hyenadna.md section 1). Pure functions. */
+/* tokens.h - the character vocabulary of HyenaDNA (docs/hyenadna.md 1). Pure functions. */
 #ifndef CR_SEQ_TOKENS_H
 #define CR_SEQ_TOKENS_H
 

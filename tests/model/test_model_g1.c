@@ -1,4 +1,4 @@
-/* test_model_g1.c - fixture G1 (spec HyenaDNA 8.1: 8 channels, 34 positions, weights by formula)
+/* test_model_g1.c - fixture G1 (docs/hyenadna.md 8.1: 8 channels, 34 positions, weights by formula)
  * through a session on every kernel set. The reference pass meets the printed digits in
  * tests/ops/test_ops_fixture_g1.c; here the engine is held against printed values and that pass. */
 #include "../ops/fixture_g1.h"

@@ -1,4 +1,4 @@
-/* fixture_g1.h - the small network of spec HyenaDNA section 8.1, built in memory from a formula.
+/* fixture_g1.h - the small network of docs/hyenadna.md 8.1, built in memory from a formula.
  *
  * D=8, I=32, N=2, M=34, E=5, F=16, V=16, two inner layers. Tensors are numbered q = 0 .. 48 in the
  * order in which build() fills them; element j of tensor q comes from s = sin(0.37 (j + 1) +

@@ -1,5 +1,5 @@
-/* test_ops_fixture_g1.c - the reference forward pass against every number printed in spec HyenaDNA
- * section 8.1, which a float64 run of the original code gave. */
+/* test_ops_fixture_g1.c - the reference forward pass against the numbers that a float64 run of
+ * the original code gave for fixture G1 (docs/hyenadna.md 8.1). */
 #include "fixture_g1.h"
 
 #include "backend/ref/reference_forward.h"

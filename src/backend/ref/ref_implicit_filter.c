@@ -1,4 +1,4 @@
-/* ref_implicit_filter.c - the long filter's taps from its network (spec: HyenaDNA section 2.3).
+/* ref_implicit_filter.c - the long filter's taps from its network (docs/hyenadna.md 2.3).
  *
  * Offsets are normalised by the model's length M, never by the sequence's: t = n / (M - 1) and
  * w = 2 pi n / M, two different denominators, as the original has it.

@@ -1,4 +1,4 @@
-/* reference_forward.c - see reference_forward.h; spec: HyenaDNA section 2. */
+/* reference_forward.c - see reference_forward.h; docs/hyenadna.md 2. */
 #include "backend/ref/reference_forward.h"
 
 #include "backend/ref/ref.h"
