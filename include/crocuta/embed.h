@@ -98,7 +98,7 @@ typedef struct crocuta_embed_report {
 	int64_t rows, columns;        /* of the output; rows -1 unknown */
 	int64_t output_bytes;         /* -1 unknown */
 	int64_t skipped_rows;         /* left out: share of N, or no value in a track */
-	int64_t folded;               /* IUPAC letters and gaps turned into N */
+	int64_t folded;               /* IUPAC letters turned into N */
 	int64_t lower_case;           /* lower-case letters met */
 	int64_t n_bases;              /* N after folding */
 	int64_t window, overlap, bin; /* as used */

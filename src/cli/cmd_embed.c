@@ -425,7 +425,7 @@ static void finish_notes(const crocuta_embed_report *report)
 		 cr_with_commas(report->tokens), cr_with_commas(report->rows),
 		 cr_with_commas(report->columns), cr_as_bytes((double)report->output_bytes));
 	if (report->folded)
-		cr_notice("%s IUPAC codes and gaps were read as N", cr_with_commas(report->folded));
+		cr_notice("%s IUPAC codes were read as N", cr_with_commas(report->folded));
 	snprintf(times, sizeof times,
 		 "stages: preparing %.3f s, tile passes %.3f s, mixing %.3f s, rows %.3f s",
 		 report->times.prepare, report->times.local, report->times.mixing,
