@@ -230,6 +230,7 @@ int crocuta_session_run(crocuta_session *s, const crocuta_sequence *sequences, i
 {
 	int layer, code = check_request(s, request, &layer, error);
 
+	crocuta_session_stream_reset(s);
 	for (int64_t i = 0; !code && i < count; i++)
 		code = check_sequence(s, &sequences[i], i, error);
 	if (s->reference)
