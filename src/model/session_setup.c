@@ -133,7 +133,7 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 	if (code)
 		return code;
 	s->packed.groups = lines(s->network->width);
-	s->packed.tile = 112 / kernels->row_step * kernels->row_step;
+	s->packed.tile = cr_tile_rows(kernels);
 	s->plan.convolution = s->hyena.plan.rank ? "nearfar" : "fft";
 	s->plan.block = s->hyena.plan.block;
 	s->plan.far_rank = s->hyena.plan.rank;

@@ -32,6 +32,12 @@ void cr_packed_linear_free(cr_packed_linear *packed);
 
 #define CR_MLP_SLAB 256 /* hidden channels computed at a time */
 
+/* Rows of a tile: about 112, whole groups of the matrix kernel. */
+static inline int64_t cr_tile_rows(const cr_kernels *kernels)
+{
+	return 112 / kernels->row_step * kernels->row_step;
+}
+
 typedef struct cr_packed_block {
 	cr_packed_linear in;     /* D -> 3 parts of D, norm1 folded */
 	cr_packed_linear out;    /* D -> D */

@@ -189,7 +189,7 @@ int cr_packed_network_init(const cr_network *network, const cr_kernels *kernels,
 	p->vocabulary = network->vocabulary;
 	p->epsilon = network->norm_epsilon;
 	p->slabs = (network->inner_width + CR_MLP_SLAB - 1) / CR_MLP_SLAB;
-	p->tile = 112 / kernels->row_step * kernels->row_step;
+	p->tile = cr_tile_rows(kernels);
 	p->bytes = cr_packed_network_bytes(network);
 	p->block = cr_calloc((size_t)p->layers, sizeof *p->block);
 	if (!p->block)
