@@ -48,11 +48,6 @@ static int fft_levels(int64_t length)
 	return choice;
 }
 
-static int64_t groups_of(const cr_network *network)
-{
-	return (network->width + CR_LINE - 1) / CR_LINE;
-}
-
 /* Worst certificate over all blocks for one rank. */
 static int certify_rank(const cr_hyena *h, const cr_convolution_plan *plan, int threads,
 			double *worst, crocuta_error *error)
@@ -90,7 +85,7 @@ static int plan_nearfar(cr_hyena *h, const cr_kernels *kernels, int threads, int
 	*certified = 0;
 	for (size_t i = 0; i < sizeof ranks / sizeof *ranks; i++) {
 		int code = cr_convolution_plan_init(&h->plan, kernels, levels, ranks[i], reach,
-						    groups_of(h->network), CR_CHUNK_BLOCKS, error);
+						    cr_lines(h->network->width), CR_CHUNK_BLOCKS, error);
 
 		if (!code)
 			code = certify_rank(h, &h->plan, threads, &h->certificate, error);
@@ -136,7 +131,7 @@ int cr_hyena_plan(cr_hyena *h, const cr_network *network, const cr_kernels *kern
 		reach = stream ? (network->max_length - 1 + block - 1) / block
 			       : (max_length - 1) / block;
 		code = cr_convolution_plan_init(&h->plan, kernels, levels, 0, reach,
-						groups_of(network), CR_CHUNK_BLOCKS, error);
+						cr_lines(network->width), CR_CHUNK_BLOCKS, error);
 	}
 	if (code) {
 		cr_hyena_free(h);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "backend/cpu/convolution.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -43,7 +44,7 @@ static double *widened(const float *values, int64_t count, int64_t padded)
 
 static int64_t round_up(int64_t count)
 {
-	return (count + CR_LINE - 1) / CR_LINE * CR_LINE;
+	return cr_lines(count) * CR_LINE;
 }
 
 int cr_implicit_filter_init(cr_implicit_filter *f, const cr_network *network, int64_t layer,
@@ -173,26 +174,6 @@ int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, 
 	return filter_values(user, offsets, count, 0, values, error);
 }
 
-/* Interpolation weights of `rank` Chebyshev nodes of the first kind at x. */
-static void node_weights(const double *nodes, int rank, double x, double *weight)
-{
-	double total = 0;
-
-	for (int a = 0; a < rank; a++) {
-		double distance = x - nodes[a];
-
-		if (fabs(distance) < 1e-9) {
-			memset(weight, 0, (size_t)rank * sizeof *weight);
-			weight[a] = 1;
-			return;
-		}
-		weight[a] = (a % 2 ? -1 : 1) * sin(pi * (2 * a + 1) / (2.0 * rank)) / distance;
-		total += weight[a];
-	}
-	for (int a = 0; a < rank; a++)
-		weight[a] /= total;
-}
-
 #define TABLE_NOISE 2e-5 /* of the largest tap: what rounded tables may add */
 #define PROBES 6         /* pairs of positions tried for each block distance */
 #define DISTANCES 96     /* block distances tried, all of them when there are fewer */
@@ -254,8 +235,8 @@ static int probe_distance(const cr_implicit_filter *f, int64_t block, int rank,
 		double x[16], y[16];
 		const double *truth = values + (pairs + p) * f->channels;
 
-		node_weights(nodes, rank, span * probe[p][0], x);
-		node_weights(nodes, rank, span * probe[p][1], y);
+		cr_node_weights(nodes, rank, span * probe[p][0], x);
+		cr_node_weights(nodes, rank, span * probe[p][1], y);
 		for (int64_t c = 0; c < f->network->width; c++) {
 			double sum = 0, difference;
 

@@ -17,11 +17,6 @@ void crocuta_session_options_init(crocuta_session_options *options)
 	options->device = "auto";
 }
 
-static int64_t lines(int64_t channels)
-{
-	return (channels + CR_LINE - 1) / CR_LINE;
-}
-
 /* Floats between channel blocks for `rows` rows: padded so that blocks don't share cache sets. */
 static int64_t stride_for(int64_t rows)
 {
@@ -33,7 +28,7 @@ static int64_t stride_for(int64_t rows)
 static int64_t worker_bytes(const crocuta_session *s, int64_t rows, int threads, int own_state)
 {
 	const cr_convolution_plan *c = &s->hyena.plan;
-	const int64_t groups = lines(s->network->width), blocks = (rows + c->block - 1) / c->block;
+	const int64_t groups = cr_lines(s->network->width), blocks = (rows + c->block - 1) / c->block;
 	const int64_t ring = c->rank || (s->chunked && !own_state) ? 0 : blocks;
 	int64_t bytes;
 
@@ -132,7 +127,7 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 			     o.convolution, o.memory_limit / 2, s->plan.threads, error);
 	if (code)
 		return code;
-	s->packed.groups = lines(s->network->width);
+	s->packed.groups = cr_lines(s->network->width);
 	s->packed.tile = cr_tile_rows(kernels);
 	s->plan.convolution = s->hyena.plan.rank ? "nearfar" : "fft";
 	s->plan.block = s->hyena.plan.block;

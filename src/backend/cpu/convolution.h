@@ -65,6 +65,10 @@ typedef struct cr_convolution_scratch {
 typedef int cr_filter_values(void *user, const double *offsets, int64_t count, double *values,
 			     crocuta_error *error);
 
+/* Barycentric interpolation weights (rank) of Chebyshev nodes of the first kind at x (Berrut and
+ * Trefethen 2004, eq. 4.2). The certificate and the moments use the same ones. */
+void cr_node_weights(const double *nodes, int rank, double x, double *weight);
+
 int cr_convolution_plan_init(cr_convolution_plan *plan, const cr_kernels *kernels, int levels,
 			     int rank, int64_t reach, int64_t groups, int64_t chunk,
 			     crocuta_error *error);

@@ -16,8 +16,27 @@ static int no_memory(crocuta_error *error, const char *what)
 	return cr_fail(error, CROCUTA_EMEMORY, "out of memory for the convolution's %s", what);
 }
 
-/* Chebyshev nodes of the first kind stretched over 0 .. B-1, and the barycentric weights of every
- * position on them (Berrut and Trefethen 2004, eq. 4.2). */
+void cr_node_weights(const double *nodes, int rank, double x, double *weight)
+{
+	const double pi = 3.14159265358979323846;
+	double total = 0;
+
+	for (int a = 0; a < rank; a++) {
+		double distance = x - nodes[a];
+
+		if (fabs(distance) < 1e-9) {
+			memset(weight, 0, (size_t)rank * sizeof *weight);
+			weight[a] = 1;
+			return;
+		}
+		weight[a] = (a % 2 ? -1 : 1) * sin(pi * (2 * a + 1) / (2.0 * rank)) / distance;
+		total += weight[a];
+	}
+	for (int a = 0; a < rank; a++)
+		weight[a] /= total;
+}
+
+/* Chebyshev nodes of the first kind stretched over 0 .. B-1, and the weights of every position. */
 static int make_nodes(cr_convolution_plan *plan)
 {
 	const double pi = 3.14159265358979323846, middle = (double)(plan->block - 1) / 2;
@@ -29,21 +48,11 @@ static int make_nodes(cr_convolution_plan *plan)
 	for (int a = 0; a < plan->rank; a++)
 		plan->node_positions[a] = middle * (1 + cos(pi * (2 * a + 1) / (2.0 * plan->rank)));
 	for (int64_t t = 0; t < plan->block; t++) {
-		double weight[16], total = 0;
-		int hit = -1;
+		double weight[16];
 
-		for (int a = 0; a < plan->rank; a++) {
-			double distance = (double)t - plan->node_positions[a];
-
-			if (fabs(distance) < 1e-9)
-				hit = a;
-			weight[a] = (a % 2 ? -1 : 1) * sin(pi * (2 * a + 1) / (2.0 * plan->rank)) /
-				    distance;
-			total += weight[a];
-		}
+		cr_node_weights(plan->node_positions, plan->rank, (double)t, weight);
 		for (int a = 0; a < plan->rank; a++)
-			plan->nodes[t * plan->rank + a] =
-				(float)(hit >= 0 ? a == hit : weight[a] / total);
+			plan->nodes[t * plan->rank + a] = (float)weight[a];
 	}
 	return 1;
 }

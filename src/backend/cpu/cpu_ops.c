@@ -48,7 +48,7 @@ static int lines_new(lines *x, int64_t rows, int64_t width)
 {
 	x->rows = rows;
 	x->width = width;
-	x->groups = (width + CR_LINE - 1) / CR_LINE;
+	x->groups = cr_lines(width);
 	x->stride = (rows + GUARD_ROWS) * CR_LINE;
 	x->data = cr_floats(x->groups * x->stride);
 	if (x->data)
@@ -143,7 +143,7 @@ static int op_linear(const cr_ops *self, const cr_linear_arguments *a, crocuta_e
 
 static int op_gelu(const cr_ops *self, const cr_gelu_arguments *a, crocuta_error *error)
 {
-	const int64_t rows = (a->count + CR_LINE - 1) / CR_LINE;
+	const int64_t rows = cr_lines(a->count);
 	lines x = {0};
 	int code = 0;
 
@@ -218,7 +218,7 @@ static int op_short_filter_gate(const cr_ops *self, const cr_short_filter_gate_a
 static int op_implicit_filter(const cr_ops *self, const cr_implicit_filter_arguments *a,
 			      crocuta_error *error)
 {
-	const int64_t padded = (a->width + CR_LINE - 1) / CR_LINE * CR_LINE;
+	const int64_t padded = cr_lines(a->width) * CR_LINE;
 	cr_block_weights block = {.filter = *a->weights};
 	const cr_network network = {
 		.width = a->width,
@@ -348,7 +348,7 @@ static int convolution_init(convolution *c, const cr_kernels *kernels,
 {
 	const int64_t taps = a->rows < a->max_length ? a->rows : a->max_length;
 	const int levels = a->levels ? a->levels : 8;
-	const int64_t block = (int64_t)1 << levels, groups = (a->width + CR_LINE - 1) / CR_LINE;
+	const int64_t block = (int64_t)1 << levels, groups = cr_lines(a->width);
 	/* the last distance between blocks that a tap reaches over */
 	const int64_t reach = (taps - 1 + block - 1) / block;
 	taps_source source = {a, groups * CR_LINE};

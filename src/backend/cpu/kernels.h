@@ -17,6 +17,12 @@
 
 #define CR_LINE 32
 
+/* Lines that hold this many channels at one position. */
+static inline int64_t cr_lines(int64_t channels)
+{
+	return (channels + CR_LINE - 1) / CR_LINE;
+}
+
 /* Rows below which a team of threads costs more than it gives: its barriers spin. */
 #define CR_TEAM_ROWS 512
 

@@ -5,11 +5,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-static int64_t lines_of(int64_t channels)
-{
-	return (channels + CR_LINE - 1) / CR_LINE;
-}
-
 static int no_memory(crocuta_error *error)
 {
 	return cr_fail(error, CROCUTA_EMEMORY, "out of memory for packed weights");
@@ -20,11 +15,11 @@ int cr_pack_linear(const cr_kernels *kernels, const float *weight, const float *
 		   cr_packed_linear *packed, crocuta_error *error)
 {
 	const int64_t part_rows = out / parts;
-	const int64_t k = lines_of(in) * CR_LINE;
+	const int64_t k = cr_lines(in) * CR_LINE;
 	const int panel = kernels->panel;
 
-	packed->k_lines = lines_of(in);
-	packed->columns = lines_of(part_rows) * CR_LINE * parts;
+	packed->k_lines = cr_lines(in);
+	packed->columns = cr_lines(part_rows) * CR_LINE * parts;
 	packed->weight = cr_floats(packed->columns * k);
 	packed->bias = cr_floats(packed->columns);
 	if (!packed->weight || !packed->bias)
@@ -169,10 +164,10 @@ static int make_token_tables(cr_packed_network *p, crocuta_error *error)
 
 int64_t cr_packed_network_bytes(const cr_network *n)
 {
-	const int64_t d = lines_of(n->width) * CR_LINE, inner = lines_of(n->inner_width) * CR_LINE;
+	const int64_t d = cr_lines(n->width) * CR_LINE, inner = cr_lines(n->inner_width) * CR_LINE;
 
 	return 4 * (n->layers * (4 * d * d + 2 * d * inner + 20 * d + inner) +
-		    n->vocabulary * 4 * d + d * lines_of(n->vocabulary) * CR_LINE);
+		    n->vocabulary * 4 * d + d * cr_lines(n->vocabulary) * CR_LINE);
 }
 
 int cr_packed_network_init(const cr_network *network, const cr_kernels *kernels,
@@ -184,7 +179,7 @@ int cr_packed_network_init(const cr_network *network, const cr_kernels *kernels,
 	p->kernels = kernels;
 	p->network = network;
 	p->width = network->width;
-	p->groups = lines_of(network->width);
+	p->groups = cr_lines(network->width);
 	p->layers = network->layers;
 	p->vocabulary = network->vocabulary;
 	p->epsilon = network->norm_epsilon;
