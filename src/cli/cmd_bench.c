@@ -96,22 +96,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_FLAG,
 	 AT(json),
 	 .help = "print JSON"},
-	{.name = "verbosity",
-	 .letter = 'v',
-	 .group = CR_GROUP_RESOURCES,
-	 .kind = CR_OPTION_INT,
-	 AT(verbosity),
-	 .argument = "N",
-	 .help = "0 nothing, 1 errors, 2 notices, 3 warnings, 4 details, 5 debugging",
-	 .standard = "3",
-	 .min = 0,
-	 .max = 5},
-	{.name = "quiet",
-	 .letter = 'q',
-	 .group = CR_GROUP_RESOURCES,
-	 .kind = CR_OPTION_FLAG,
-	 AT(quiet),
-	 .help = "errors only, as -v 1"},
+	CR_MESSAGE_OPTIONS(settings),
 	{.name = NULL}};
 
 typedef struct result {

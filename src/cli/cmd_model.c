@@ -42,23 +42,7 @@ static const cr_choice table_choices[] = {{"stored", CROCUTA_TABLES_AS_STORED},
 		.help = "total CPU threads; 0 = as many as allowed", .standard = "0", .min = 0,    \
 		.max = 1024                                                                        \
 	}
-#define MESSAGE_OPTIONS                                                                            \
-	{.name = "verbosity",                                                                      \
-	 .letter = 'v',                                                                            \
-	 .group = CR_GROUP_RESOURCES,                                                              \
-	 .kind = CR_OPTION_INT,                                                                    \
-	 AT(verbosity),                                                                            \
-	 .argument = "N",                                                                          \
-	 .help = "0 nothing, 1 errors, 2 notices, 3 warnings, 4 details, 5 debugging",             \
-	 .standard = "3",                                                                          \
-	 .min = 0,                                                                                 \
-	 .max = 5},                                                                                \
-	{                                                                                          \
-		.name = "quiet", .letter = 'q', .group = CR_GROUP_RESOURCES,                       \
-		.kind = CR_OPTION_FLAG, AT(quiet), .help = "errors only, as -v 1"                  \
-	}
-
-static const cr_option list_options[] = {JSON_OPTION, MESSAGE_OPTIONS, {.name = NULL}};
+static const cr_option list_options[] = {JSON_OPTION, CR_MESSAGE_OPTIONS(settings), {.name = NULL}};
 
 static const cr_option show_options[] = {
 	CR_MODEL_NAME_OPTION(settings),
@@ -70,14 +54,14 @@ static const cr_option show_options[] = {
 	 .help = "also examine the filters: does the near/far convolution hold?"},
 	JSON_OPTION,
 	THREADS_OPTION,
-	MESSAGE_OPTIONS,
+	CR_MESSAGE_OPTIONS(settings),
 	{.name = NULL}};
 
 static const cr_option verify_options[] = {CR_MODEL_NAME_OPTION(settings),
 					   CR_MODEL_OPEN_OPTIONS(settings),
 					   JSON_OPTION,
 					   THREADS_OPTION,
-					   MESSAGE_OPTIONS,
+					   CR_MESSAGE_OPTIONS(settings),
 					   {.name = NULL}};
 
 static const cr_option convert_options[] = {
@@ -112,7 +96,7 @@ static const cr_option convert_options[] = {
 	 .kind = CR_OPTION_FLAG,
 	 AT(force),
 	 .help = "replace an existing model directory"},
-	MESSAGE_OPTIONS,
+	CR_MESSAGE_OPTIONS(settings),
 	{.name = NULL}};
 
 /* Options, then at most `operands` arguments: the model may be one instead of -m. */

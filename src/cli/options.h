@@ -59,6 +59,24 @@ struct cr_command {
 	const cr_command *const *children; /* subcommands, NULL-terminated, instead of run */
 };
 
+/* Rows of an option table for a settings structure with int fields `verbosity` and `quiet`. */
+#define CR_MESSAGE_OPTIONS(settings)                                                               \
+	{.name = "verbosity",                                                                      \
+	 .letter = 'v',                                                                            \
+	 .group = CR_GROUP_RESOURCES,                                                              \
+	 .kind = CR_OPTION_INT,                                                                    \
+	 .offset = offsetof(settings, verbosity),                                                  \
+	 .argument = "N",                                                                          \
+	 .help = "0 nothing, 1 errors, 2 notices, 3 warnings, 4 details, 5 debugging",             \
+	 .standard = "3",                                                                          \
+	 .min = 0,                                                                                 \
+	 .max = 5},                                                                                \
+	{                                                                                          \
+		.name = "quiet", .letter = 'q', .group = CR_GROUP_RESOURCES,                       \
+		.kind = CR_OPTION_FLAG, .offset = offsetof(settings, quiet),                       \
+		.help = "errors only, as -v 1"                                                     \
+	}
+
 /* Arguments that are not options, in order. */
 typedef struct cr_operands {
 	int count;
