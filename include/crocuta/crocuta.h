@@ -17,6 +17,7 @@
 #include <crocuta/embed.h>
 #include <crocuta/error.h>
 #include <crocuta/model.h>
+#include <crocuta/score.h>
 #include <crocuta/session.h>
 
 #ifdef __cplusplus

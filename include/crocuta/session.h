@@ -32,6 +32,8 @@ typedef struct crocuta_session_options {
 	int stream;              /* 1: also allow crocuta_session_stream beyond M */
 	int convolution;         /* enum crocuta_convolution */
 	int64_t batch;           /* sequences computed side by side when short; 0: planned */
+	int64_t change_length;   /* longest change of crocuta_session_changes, in tokens; 0: none.
+				    Not together with stream */
 	int64_t memory_limit;    /* bytes; 0: no limit. Exceeded: CROCUTA_EMEMORY before allocation */
 } crocuta_session_options;
 
@@ -41,6 +43,7 @@ typedef struct crocuta_plan {
 	int64_t filter_bytes;     /* spectra, or near-field spectra and far-field tables */
 	int64_t workspace_bytes;  /* activations and scratch of all threads */
 	int64_t state_bytes;      /* carried state of a stream */
+	int64_t change_bytes;     /* filters, kept rows and scratch of crocuta_session_changes */
 	int64_t total_bytes;      /* the sum of the above */
 	int64_t batch;            /* sequences side by side */
 	int threads;              /* as used */
@@ -126,6 +129,48 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_session_run(crocuta_session *session,
 						    const crocuta_sequence *sequences,
 						    int64_t count, const crocuta_request *request,
 						    crocuta_error *error);
+
+/* Longest change that can be planned, in tokens. */
+#define CROCUTA_CHANGE_LENGTH_MAX 32768
+
+/* An alternative to a sequence: from position `at` on it has other tokens. What comes before is
+ * shared, in every layer, because the models are causal. Tokens borrowed. */
+typedef struct crocuta_change {
+	int64_t at;            /* first position that may differ, 0 .. L - 1 */
+	int64_t length;        /* T, 1 .. change_length, and at + T <= L */
+	const uint8_t *tokens; /* (T) the alternative's tokens at at .. at + T - 1; the caller's */
+} crocuta_change;
+
+/* A sequence and its changes, each against the sequence itself. Borrowed until the call returns. */
+typedef struct crocuta_changed_sequence {
+	const uint8_t *tokens; /* (L) */
+	int64_t length;        /* L, 1 .. max_length */
+	const crocuta_change *changes; /* (count), ascending in `at` */
+	int64_t count;
+} crocuta_changed_sequence;
+
+/* The rows of one change, and the reference's at the same positions; valid during the call only.
+ * Row i belongs to position at + i, and its logits score the token at + i + 1. */
+typedef struct crocuta_change_rows {
+	int64_t sequence, change; /* indices into what was given */
+	int64_t count;            /* T */
+	const float *before;      /* (V) logits of position at - 1, shared; NULL when at is 0 */
+	const float *hidden, *logits; /* (T, D) after the final norm, (T, V), of the change */
+	const float *reference_hidden, *reference_logits; /* the same of the sequence itself */
+	int on_caller;            /* nonzero on the thread that made the call */
+} crocuta_change_rows;
+
+/* Receives the rows of each change once, in no particular order, from several threads at a time.
+ * A nonzero return ends the run with that value as its code, soon. */
+typedef int crocuta_change_fn(void *user, const crocuta_change_rows *rows);
+
+/* Compute every sequence once and of every change only what differs: exact up to rounding, and with
+ * the same bytes whatever the batch, the other changes and the threads. For sessions planned with
+ * change_length; CROCUTA_EARG for others, and for lengths, places or tokens outside the limits. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_changes(crocuta_session *session,
+							const crocuta_changed_sequence *sequences,
+							int64_t count, crocuta_change_fn *rows,
+							void *user, crocuta_error *error);
 
 /* Forget the carried state: the next stream call starts a new sequence at position 0. Not from a
  * callback. */
