@@ -58,6 +58,15 @@ const char *cr_variants_format(const cr_variants *variants);
 /* 1 when records came so far in the order an index needs. */
 int cr_variants_sorted(const cr_variants *variants);
 
+/* The header as text, "##..." lines and the "#CHROM" line; cr_free'd by the caller, NULL when memory
+ * is short. */
+char *cr_variants_header(const cr_variants *variants);
+
+/* Add the header lines of `other` that `variants` lacks, so that a writer opened with `variants` takes
+ * records of both. EINPUT where they define one tag or contig differently. */
+CROCUTA_CHECKED int cr_variants_add_header(cr_variants *variants, const cr_variants *other,
+					   crocuta_error *error);
+
 /* ---- writing --------------------------------------------------------------------------------- */
 
 typedef struct cr_variants_writer cr_variants_writer;
@@ -78,8 +87,10 @@ typedef struct cr_variants_writer_options {
 	int tag_count;
 	int overwrite_tags;         /* else a tag that the input's header has is EREFUSED */
 	const char *source, *version; /* of the tags' header lines; version NULL: left out */
-	const char *const *lines;   /* whole header lines "##...", NULL-terminated; lines of the input
-				       whose key begins with `drop_prefix` are kept unless equal */
+	const char *const *lines;   /* whole header lines "##...", NULL-terminated; those of the input
+				       are kept too, unless equal */
+	const char *const *drop;    /* keys, NULL-terminated: "##KEY=" lines of the input left out; or
+				       NULL */
 	const cr_contigs *reference; /* adds ##contig lines that the input lacks, for contigs met (all,
 				       when the input has none), and their lengths; may be NULL */
 	const int64_t *contig_map;  /* (contigs of the input) index in `reference`, -1 none; or NULL */
@@ -103,6 +114,11 @@ CROCUTA_CHECKED int cr_variants_write_new(cr_variants_writer *writer, int64_t re
 					  int64_t position, const char *const *alleles, int count,
 					  const float *floats, const char *const *texts,
 					  crocuta_error *error);
+
+/* Write a record of another reader as it is. Its header was added (cr_variants_add_header), else EINPUT
+ * for a contig, tag or sample that the writer's header lacks. */
+CROCUTA_CHECKED int cr_variants_copy(cr_variants_writer *writer, cr_variants *from,
+				     cr_variant *variant, crocuta_error *error);
 
 /* Flush, check, index, rename. */
 CROCUTA_CHECKED int cr_variants_writer_commit(cr_variants_writer *writer, crocuta_error *error);
