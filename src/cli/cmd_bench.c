@@ -18,6 +18,7 @@
 #include "cli/messages.h"
 #include "cli/model_arguments.h"
 #include "cli/print.h"
+#include "cli/run_arguments.h"
 
 typedef struct settings {
 	cr_model_arguments model;
@@ -26,12 +27,6 @@ typedef struct settings {
 	const char *isa;
 	int quiet, verbosity;
 } settings;
-
-static const cr_choice convolutions[] = {{"auto", CROCUTA_CONVOLUTION_AUTO},
-					 {"fft", CROCUTA_CONVOLUTION_FFT},
-					 {"nearfar", CROCUTA_CONVOLUTION_NEARFAR},
-					 {NULL, 0}};
-static const cr_choice sets[] = {{"avx512", 0}, {"avx2", 0}, {"portable", 0}, {NULL, 0}};
 
 #define AT(field) .offset = offsetof(settings, field)
 
@@ -65,32 +60,8 @@ static const cr_option options[] = {
 	 .standard = "3",
 	 .min = 1,
 	 .max = 1000},
-	{.name = "threads",
-	 .letter = '@',
-	 .group = CR_GROUP_RESOURCES,
-	 .kind = CR_OPTION_INT,
-	 AT(threads),
-	 .argument = "N",
-	 .help = "total CPU threads; 0 = as many as allowed",
-	 .standard = "0",
-	 .min = 0,
-	 .max = 1024},
-	{.name = "conv",
-	 .group = CR_GROUP_RESOURCES,
-	 .kind = CR_OPTION_CHOICE,
-	 AT(convolution),
-	 .argument = "FORM",
-	 .help = "long convolution: auto, fft or nearfar",
-	 .standard = "auto",
-	 .choices = convolutions},
-	{.name = "isa",
-	 .group = CR_GROUP_RESOURCES,
-	 .kind = CR_OPTION_WORD,
-	 AT(isa),
-	 .argument = "SET",
-	 .help = "CPU kernels: avx512, avx2 or portable",
-	 .standard = "the best here",
-	 .choices = sets},
+	CR_THREADS_OPTION(settings, threads),
+	CR_KERNEL_OPTIONS(settings, isa, convolution),
 	{.name = "json",
 	 .group = CR_GROUP_OUTPUT,
 	 .kind = CR_OPTION_FLAG,
@@ -133,8 +104,7 @@ static int measure(const crocuta_model *model, const settings *set, int64_t leng
 	crocuta_session *session = NULL;
 	crocuta_session_options o;
 	double sink = 0;
-	crocuta_request request = {
-		.layer = -1, .want_hidden = 1, .rows = drop_rows, .user = &sink};
+	crocuta_request request = {.layer = -1, .want_hidden = 1, .rows = drop_rows, .user = &sink};
 	int status = 0;
 
 	crocuta_session_options_init(&o);

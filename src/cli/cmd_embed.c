@@ -10,7 +10,7 @@
 #include "cli/model_arguments.h"
 #include "cli/print.h"
 #include "cli/progress.h"
-#include "cli/signals.h"
+#include "cli/run_arguments.h"
 
 typedef struct settings {
 	crocuta_embed_options embed;
@@ -33,17 +33,11 @@ static const cr_choice classes[] = {{"all", 0}, {"acgt", 4}, {"acgtn", 5}, {NULL
 static const cr_choice specials[] = {
 	{"none", 0}, {"sep", 0}, {"cls-sep", 0}, {"model", 0}, {NULL, 0}};
 static const cr_choice types[] = {{"npy", 0}, {"tsv", 0}, {"bedgraph", 0}, {"bw", 0}, {NULL, 0}};
-static const cr_choice convolutions[] = {{"auto", CROCUTA_CONVOLUTION_AUTO},
-					 {"fft", CROCUTA_CONVOLUTION_FFT},
-					 {"nearfar", CROCUTA_CONVOLUTION_NEARFAR},
-					 {NULL, 0}};
-static const cr_choice isas[] = {{"avx512", 0}, {"avx2", 0}, {"portable", 0}, {NULL, 0}};
 
 #define AT(field) .offset = offsetof(settings, field)
 #define INPUT .group = CR_GROUP_INPUT
 #define MODEL .group = CR_GROUP_MODEL
 #define OUTPUT .group = CR_GROUP_OUTPUT
-#define RESOURCES .group = CR_GROUP_RESOURCES
 
 static const cr_option options[] = {
 	{.name = "fasta-ref",
@@ -84,36 +78,13 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_FLAG,
 	 AT(per_read),
 	 .help = "the same; FASTQ, SAM, BAM and CRAM always are"},
-	{.name = "fai-idx",
-	 INPUT,
-	 .kind = CR_OPTION_TEXT,
-	 AT(embed.fai),
-	 .argument = "FILE",
-	 .help = "index of the FASTA",
-	 .standard = "FASTA.fai, else made in memory"},
-	{.name = "gzi-idx",
-	 INPUT,
-	 .kind = CR_OPTION_TEXT,
-	 AT(embed.gzi),
-	 .argument = "FILE",
-	 .help = "index of a bgzip FASTA",
-	 .standard = "FASTA.gzi, else made in memory"},
+	CR_FASTA_OPTIONS(settings, embed),
 	{.name = "reference",
 	 INPUT,
 	 .kind = CR_OPTION_TEXT,
 	 AT(embed.reference),
 	 .argument = "FASTA",
 	 .help = "reference that decodes a CRAM"},
-	{.name = "softmask-n",
-	 INPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(embed.softmask_n),
-	 .help = "lower-case bases become N"},
-	{.name = "n-as-pad",
-	 INPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(embed.n_as_pad),
-	 .help = "N becomes the padding token, as in the pretraining of the published models"},
 	{.name = "allow-truncated",
 	 INPUT,
 	 .kind = CR_OPTION_FLAG,
@@ -133,15 +104,7 @@ static const cr_option options[] = {
 	 .word_value = -1,
 	 .min = 0,
 	 .max = 1000000},
-	{.name = "window",
-	 MODEL,
-	 .kind = CR_OPTION_INTEGER,
-	 AT(embed.window),
-	 .argument = "N",
-	 .help = "bases the model sees at once",
-	 .standard = "the model's usable length",
-	 .min = 1,
-	 .max = INT64_MAX / 4},
+	CR_WINDOW_OPTION(settings, embed),
 	{.name = "overlap",
 	 MODEL,
 	 .kind = CR_OPTION_INTEGER,
@@ -232,95 +195,15 @@ static const cr_option options[] = {
 	 .standard = "by the suffix of -o, else tsv or bedgraph",
 	 .choices = types},
 	{.name = "half", OUTPUT, .kind = CR_OPTION_FLAG, AT(embed.half), .help = "npy in float16"},
-	{.name = "no-clobber",
-	 OUTPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(embed.no_clobber),
-	 .help = "refuse an output that exists (status 10)"},
-	{.name = "no-version",
-	 OUTPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(embed.no_version),
-	 .help = "leave version, command and date out of the output"},
+	CR_OUTPUT_OPTIONS(settings, embed),
 	{.name = "no-space-check",
 	 OUTPUT,
 	 .kind = CR_OPTION_FLAG,
 	 AT(embed.no_space_check),
 	 .help = "do not compare the output's size with the free space"},
-	{.name = "dry-run",
-	 OUTPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(dry_run),
-	 .help = "print the plan on standard output: windows, rows, bytes, memory"},
-	{.name = "json",
-	 OUTPUT,
-	 .kind = CR_OPTION_FLAG,
-	 AT(json),
-	 .help = "the plan of --dry-run as JSON"},
+	CR_PLAN_OPTIONS(settings),
 
-	{.name = "threads",
-	 .letter = '@',
-	 RESOURCES,
-	 .kind = CR_OPTION_INT,
-	 AT(embed.session.threads),
-	 .argument = "N",
-	 .help = "total CPU threads; 0 = SLURM_CPUS_PER_TASK, OMP_NUM_THREADS or what this "
-		 "process may use",
-	 .standard = "0",
-	 .min = 0,
-	 .max = 1024},
-	{.name = "device",
-	 RESOURCES,
-	 .kind = CR_OPTION_TEXT,
-	 AT(embed.session.device),
-	 .argument = "NAME",
-	 .help = "auto or cpu",
-	 .standard = "auto"},
-	{.name = "isa",
-	 RESOURCES,
-	 .kind = CR_OPTION_WORD,
-	 AT(embed.session.isa),
-	 .argument = "NAME",
-	 .help = "kernels to use: avx512, avx2 or portable",
-	 .standard = "the best this CPU runs",
-	 .choices = isas},
-	{.name = "conv",
-	 RESOURCES,
-	 .kind = CR_OPTION_CHOICE,
-	 AT(embed.session.convolution),
-	 .argument = "FORM",
-	 .help = "long convolution: auto, fft or nearfar",
-	 .standard = "auto",
-	 .choices = convolutions},
-	{.name = "batch-size",
-	 RESOURCES,
-	 .kind = CR_OPTION_INTEGER,
-	 AT(embed.session.batch),
-	 .argument = "N",
-	 .help = "windows computed side by side; never changes the bytes",
-	 .standard = "auto",
-	 .word = "auto",
-	 .word_value = 0,
-	 .min = 1,
-	 .max = 1000000},
-	{.name = "max-mem",
-	 RESOURCES,
-	 .kind = CR_OPTION_INTEGER,
-	 AT(embed.session.memory_limit),
-	 .argument = "BYTES",
-	 .help = "refuse a plan that needs more; k, M, G, Ki, Mi, Gi understood",
-	 .standard = "no limit",
-	 .min = 1,
-	 .max = INT64_MAX},
-	{.name = "progress",
-	 RESOURCES,
-	 .kind = CR_OPTION_INT,
-	 AT(progress),
-	 .argument = "SEC",
-	 .help = "seconds between progress lines; 0 none",
-	 .standard = "60",
-	 .min = 0,
-	 .max = 1000000},
+	CR_RESOURCE_OPTIONS(settings, embed),
 	CR_MESSAGE_OPTIONS(settings),
 	{.name = NULL}};
 
@@ -345,14 +228,7 @@ static void print_plan(const settings *set, const crocuta_embed_report *report,
 	cr_print_text(&print, "output_type", report->output_type);
 	cr_print_integer(&print, "output_bytes", report->output_bytes);
 	cr_print_integer(&print, "memory_bytes", report->memory_bytes);
-	cr_print_integer(&print, "weight_bytes", report->plan.weight_bytes);
-	cr_print_integer(&print, "filter_bytes", report->plan.filter_bytes);
-	cr_print_integer(&print, "workspace_bytes", report->plan.workspace_bytes);
-	cr_print_integer(&print, "state_bytes", report->plan.state_bytes);
-	cr_print_integer(&print, "batch", report->plan.batch);
-	cr_print_integer(&print, "threads", report->plan.threads);
-	cr_print_text(&print, "isa", report->plan.isa);
-	cr_print_text(&print, "convolution", report->plan.convolution);
+	cr_print_session_plan(&print, &report->plan);
 	if (set->embed.stream)
 		cr_print_integer(&print, "stream_context", report->plan.stream_context);
 	cr_print_finish(&print);
@@ -400,7 +276,7 @@ static int read_arguments(const cr_command *command, int argc, char **argv, sett
 
 static void finish_notes(const crocuta_embed_report *report)
 {
-	char counts[400], times[200];
+	char counts[400];
 
 	snprintf(counts, sizeof counts,
 		 "%s sequences, %s bases, %s windows, %s tokens, %s rows x %s columns, %s",
@@ -411,11 +287,7 @@ static void finish_notes(const crocuta_embed_report *report)
 		 cr_with_commas(report->columns), cr_as_bytes((double)report->output_bytes));
 	if (report->folded)
 		cr_notice("%s IUPAC codes were read as N", cr_with_commas(report->folded));
-	snprintf(times, sizeof times,
-		 "stages: preparing %.3f s, tile passes %.3f s, mixing %.3f s, rows %.3f s",
-		 report->times.prepare, report->times.local, report->times.mixing,
-		 report->times.head);
-	cr_messages_log(NULL, CROCUTA_LOG_INFO, times);
+	cr_progress_stages(&report->times);
 	cr_progress_finish(counts);
 }
 
@@ -429,7 +301,7 @@ static int run_embed(const cr_command *command, int argc, char **argv)
 
 	if (status != CR_PARSE_GO_ON)
 		return status;
-	cr_progress_start(set.progress);
+	cr_progress_start(set.progress, "bases");
 	status = crocuta_embed_check(&set.embed, &error);
 	if (status)
 		return cr_report_error(&error, status);
@@ -438,10 +310,8 @@ static int run_embed(const cr_command *command, int argc, char **argv)
 		return status;
 	status = set.dry_run ? crocuta_embed_plan(model, &set.embed, &report, &error)
 			     : crocuta_embed_run(model, &set.embed, &report, &error);
-	if (status == CROCUTA_ESTOPPED && cr_signals_pending())
-		cr_warning("stopped by a signal; nothing new is under the output's name");
-	else if (status)
-		cr_report_error(&error, status);
+	if (status)
+		cr_report_failure(&error, status);
 	else if (set.dry_run)
 		print_plan(&set, &report, crocuta_model_get_info(model));
 	else

@@ -43,8 +43,8 @@ static void print_option(const cr_option *option)
 				    : printf("      --%s", option->name);
 
 	if (option->argument)
-		column += printf(" %s", option->argument);
-	column += printf(" ");
+		column += printf(option->kind == CR_OPTION_MAYBE_WORD ? "[=%s]" : " %s",
+				 option->argument);
 	snprintf(text, sizeof text, "%s%s%s%s", option->help, option->standard ? " [" : "",
 		 option->standard ? option->standard : "", option->standard ? "]" : "");
 	print_wrapped(text, column);

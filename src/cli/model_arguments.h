@@ -47,7 +47,8 @@ typedef struct cr_model_arguments {
 		.help = "accept weights that are NaN or infinite"                                  \
 	}
 
-/* Find and open; says which model when none was named, and warns of what is odd about it. 0, or the exit status (reported). */
+/* Find and open; says which model when none was named, and warns of what is odd about it. 0, or the
+ * exit status (reported). */
 int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model **model);
 
 #endif

@@ -52,10 +52,10 @@ static int store_choice(const cr_option *option, const char *value, void *place)
 	for (const cr_choice *c = option->choices; c->name; c++) {
 		if (strcmp(c->name, value))
 			continue;
-		if (option->kind == CR_OPTION_WORD)
-			*(const char **)place = c->name;
-		else
+		if (option->kind == CR_OPTION_CHOICE)
 			*(int *)place = c->value;
+		else
+			*(const char **)place = c->name;
 		return CR_PARSE_GO_ON;
 	}
 	return bad_choice(option, value);
@@ -105,6 +105,27 @@ static int store_number(const cr_option *option, const char *value, void *place)
 	return CR_PARSE_GO_ON;
 }
 
+/* "2/8" */
+static int store_part(const cr_option *option, const char *value, int part[2])
+{
+	const char *slash = strchr(value, '/');
+	int64_t number = 0, count = 0;
+	char first[24], name[64];
+
+	if (slash && slash - value < (ptrdiff_t)sizeof first) {
+		snprintf(first, sizeof first, "%.*s", (int)(slash - value), value);
+		if (!cr_option_integer(first, &number) && !cr_option_integer(slash + 1, &count) &&
+		    number >= 1 && number <= count && count <= option->max) {
+			part[0] = (int)number;
+			part[1] = (int)count;
+			return CR_PARSE_GO_ON;
+		}
+	}
+	cr_error("%s \"%.80s\": give K/N, part K of N, such as 1/8",
+		 spell(option, name, sizeof name), value);
+	return CROCUTA_EARG;
+}
+
 static int store(const cr_option *option, const char *value, void *settings)
 {
 	void *place = (char *)settings + option->offset;
@@ -122,9 +143,14 @@ static int store(const cr_option *option, const char *value, void *settings)
 		}
 		*(const char **)place = value;
 		return CR_PARSE_GO_ON;
+	case CR_OPTION_MAYBE_WORD: /* bcftools also takes -W=csi */
+		value = !value ? option->word : value + (*value == '=');
+		return store_choice(option, value, place);
 	case CR_OPTION_CHOICE:
 	case CR_OPTION_WORD:
 		return store_choice(option, value, place);
+	case CR_OPTION_PART:
+		return store_part(option, value, place);
 	default:
 		return store_number(option, value, place);
 	}
@@ -172,19 +198,27 @@ static int bad_option(const cr_command *command, const char *typed)
 	return CROCUTA_EARG;
 }
 
+/* As getopt_long says it, which are also the colons after a letter. */
+static int argument_kind(const cr_option *option)
+{
+	return !option->argument                      ? no_argument
+	       : option->kind == CR_OPTION_MAYBE_WORD ? optional_argument
+						      : required_argument;
+}
+
 static void make_tables(const cr_option *options, int count, struct option *longs, char *shorts)
 {
 	*shorts++ = ':';
 	*shorts++ = 'h';
 	for (int i = 0; i < count; i++) {
 		longs[i].name = options[i].name;
-		longs[i].has_arg = options[i].argument ? required_argument : no_argument;
+		longs[i].has_arg = argument_kind(options + i);
 		longs[i].flag = NULL;
 		longs[i].val = FIRST_VALUE + i;
 		if (!options[i].letter)
 			continue;
 		*shorts++ = options[i].letter;
-		if (options[i].argument)
+		for (int colons = argument_kind(options + i); colons; colons--)
 			*shorts++ = ':';
 	}
 	*shorts = '\0';

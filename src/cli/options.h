@@ -17,13 +17,15 @@ enum cr_option_group {
 };
 
 enum cr_option_kind {
-	CR_OPTION_FLAG,    /* int, set to 1 */
-	CR_OPTION_TEXT,    /* const char * */
-	CR_OPTION_CHOICE,  /* int, the value of one of `choices` */
-	CR_OPTION_WORD,    /* const char *, one of `choices` */
-	CR_OPTION_INTEGER, /* int64_t in [min, max]; k M G Ki Mi Gi understood */
-	CR_OPTION_INT,     /* int in [min, max] */
-	CR_OPTION_REAL     /* double in [min, max] */
+	CR_OPTION_FLAG,       /* int, set to 1 */
+	CR_OPTION_TEXT,       /* const char * */
+	CR_OPTION_CHOICE,     /* int, the value of one of `choices` */
+	CR_OPTION_WORD,       /* const char *, one of `choices` */
+	CR_OPTION_MAYBE_WORD, /* the same, but --name alone is allowed and means `word` */
+	CR_OPTION_INTEGER,    /* int64_t in [min, max]; k M G Ki Mi Gi understood */
+	CR_OPTION_INT,        /* int in [min, max] */
+	CR_OPTION_REAL,       /* double in [min, max] */
+	CR_OPTION_PART        /* int[2], K and N of "K/N" with 1 <= K <= N <= max */
 };
 
 typedef struct cr_choice {

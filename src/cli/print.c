@@ -103,6 +103,18 @@ void cr_print_yes_no(cr_print *print, const char *key, int value)
 	end_value(print);
 }
 
+void cr_print_session_plan(cr_print *print, const crocuta_plan *plan)
+{
+	cr_print_integer(print, "weight_bytes", plan->weight_bytes);
+	cr_print_integer(print, "filter_bytes", plan->filter_bytes);
+	cr_print_integer(print, "workspace_bytes", plan->workspace_bytes);
+	cr_print_integer(print, "state_bytes", plan->state_bytes);
+	cr_print_integer(print, "batch", plan->batch);
+	cr_print_integer(print, "threads", plan->threads);
+	cr_print_text(print, "isa", plan->isa);
+	cr_print_text(print, "convolution", plan->convolution);
+}
+
 void cr_print_finish(cr_print *print)
 {
 	if (print->json)

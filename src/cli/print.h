@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include <crocuta/session.h>
+
 typedef struct cr_print {
 	int json;
 	int entries; /* printed so far */
@@ -14,6 +16,7 @@ void cr_print_text(cr_print *print, const char *key, const char *value); /* NULL
 void cr_print_integer(cr_print *print, const char *key, int64_t value);  /* < 0: unknown */
 void cr_print_real(cr_print *print, const char *key, double value);
 void cr_print_yes_no(cr_print *print, const char *key, int value);
+void cr_print_session_plan(cr_print *print, const crocuta_plan *plan);
 void cr_print_finish(cr_print *print);
 
 /* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */

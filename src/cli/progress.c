@@ -20,6 +20,7 @@
 static struct {
 	double started, shown, every;
 	int live;
+	const char *unit;
 } clockwork;
 
 static double read_clock(clockid_t which)
@@ -30,8 +31,9 @@ static double read_clock(clockid_t which)
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void cr_progress_start(int seconds)
+void cr_progress_start(int seconds, const char *unit)
 {
+	clockwork.unit = unit;
 	clockwork.started = clockwork.shown = read_clock(CLOCK_MONOTONIC);
 	clockwork.live = seconds > 0 && isatty(STDERR_FILENO);
 	clockwork.every = clockwork.live ? LIVE_SECONDS : seconds;
@@ -86,11 +88,13 @@ static void format_state(char *text, size_t capacity, const crocuta_progress *pr
 	double speed = elapsed > 0 ? done / elapsed : 0, left;
 	int used;
 
-	used = snprintf(text, capacity, "%s bases", cr_with_commas(progress->bases_done));
+	used = snprintf(text, capacity, "%s %s", cr_with_commas(progress->bases_done),
+			clockwork.unit);
 	if (total > 0)
 		used += snprintf(text + used, capacity - (size_t)used, " of %s (%.1f %%)",
 				 cr_with_commas(progress->bases_total), 100 * done / total);
-	used += snprintf(text + used, capacity - (size_t)used, ", %.0f bases/s", speed);
+	used += snprintf(text + used, capacity - (size_t)used, ", %.0f %s/s", speed,
+			 clockwork.unit);
 	if (total > 0 && speed > 0) {
 		left = (total - done) / speed;
 		used += snprintf(text + used, capacity - (size_t)used, ", %.0f:%02d left",
@@ -142,6 +146,16 @@ static void name_environment(void)
 	}
 	if (used)
 		cr_notice("environment:%s", text);
+}
+
+void cr_progress_stages(const crocuta_stage_times *times)
+{
+	char text[200];
+
+	snprintf(text, sizeof text,
+		 "stages: preparing %.3f s, tile passes %.3f s, mixing %.3f s, rows %.3f s",
+		 times->prepare, times->local, times->mixing, times->head);
+	cr_messages_log(NULL, CROCUTA_LOG_INFO, text);
 }
 
 void cr_progress_finish(const char *counts)

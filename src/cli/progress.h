@@ -4,11 +4,15 @@
 
 #include <crocuta/embed.h>
 
-/* A line every `seconds` (0: none; on a terminal one live line instead). */
-void cr_progress_start(int seconds);
+/* A line every `seconds` (0: none; on a terminal one live line instead) that counts `unit`, which
+ * stays valid: "bases". */
+void cr_progress_start(int seconds, const char *unit);
 
 /* A crocuta_progress_fn: shows, and returns nonzero when a signal asked to stop. */
 int cr_progress_report(void *user, const crocuta_progress *progress);
+
+/* Where the time went, as a detail (-v 4). */
+void cr_progress_stages(const crocuta_stage_times *times);
 
 /* Closing lines: version, command, wall and CPU time, peak memory, then `counts`. */
 void cr_progress_finish(const char *counts);

@@ -1,0 +1,37 @@
+/* run_arguments.c - see run_arguments.h. */
+#include "cli/run_arguments.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include <crocuta/session.h>
+
+#include "cli/messages.h"
+#include "cli/signals.h"
+
+const cr_choice cr_isa_choices[] = {{"avx512", 0}, {"avx2", 0}, {"portable", 0}, {NULL, 0}};
+const cr_choice cr_convolution_choices[] = {{"auto", CROCUTA_CONVOLUTION_AUTO},
+					    {"fft", CROCUTA_CONVOLUTION_FFT},
+					    {"nearfar", CROCUTA_CONVOLUTION_NEARFAR},
+					    {NULL, 0}};
+const cr_choice cr_index_choices[] = {{"csi", 0}, {"tbi", 0}, {NULL, 0}};
+
+int cr_refuse_terminal(const char *output, const char *type)
+{
+	int to_stdout = !strcmp(output, "-") || !strcmp(output, "/dev/stdout");
+
+	if (!to_stdout || !type || !strchr("zbun", *type) || !isatty(STDOUT_FILENO))
+		return CR_PARSE_GO_ON;
+	cr_error("-O %.20s is binary and is not written to a terminal; give -o FILE or a pipe",
+		 type);
+	return CROCUTA_EARG;
+}
+
+int cr_report_failure(const crocuta_error *error, int code)
+{
+	if (code == CROCUTA_ESTOPPED && cr_signals_pending())
+		cr_warning("stopped by a signal; nothing new is under the output's name");
+	else
+		cr_report_error(error, code);
+	return code;
+}

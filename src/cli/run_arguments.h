@@ -1,0 +1,159 @@
+/* run_arguments.h - option rows that the commands which run a model over files have in common. Each
+ * macro takes the settings structure and the path of its field. */
+#ifndef CR_CLI_RUN_ARGUMENTS_H
+#define CR_CLI_RUN_ARGUMENTS_H
+
+#include <stddef.h>
+
+#include <crocuta/error.h>
+
+#include "cli/options.h"
+
+/* Refuse a binary output (type "z", "b9", "npy" ...; NULL: text) to a terminal. CR_PARSE_GO_ON, or
+ * the exit status, reported. */
+int cr_refuse_terminal(const char *output, const char *type);
+
+/* Report a failed run, or that a signal stopped it; gives its code. */
+int cr_report_failure(const crocuta_error *error, int code);
+
+extern const cr_choice cr_isa_choices[];         /* words */
+extern const cr_choice cr_convolution_choices[]; /* enum crocuta_convolution */
+
+/* `run` is an options structure of the library with fai, gzi, softmask_n and n_as_pad. */
+#define CR_FASTA_OPTIONS(settings, run)                                                            \
+	{.name = "fai-idx",                                                                        \
+	 .group = CR_GROUP_INPUT,                                                                  \
+	 .kind = CR_OPTION_TEXT,                                                                   \
+	 .offset = offsetof(settings, run.fai),                                                    \
+	 .argument = "FILE",                                                                       \
+	 .help = "index of the FASTA",                                                             \
+	 .standard = "FASTA.fai, else made in memory"},                                            \
+		{.name = "gzi-idx",                                                                \
+		 .group = CR_GROUP_INPUT,                                                          \
+		 .kind = CR_OPTION_TEXT,                                                           \
+		 .offset = offsetof(settings, run.gzi),                                            \
+		 .argument = "FILE",                                                               \
+		 .help = "index of a bgzip FASTA",                                                 \
+		 .standard = "FASTA.gzi, else made in memory"},                                    \
+		{.name = "softmask-n",                                                             \
+		 .group = CR_GROUP_INPUT,                                                          \
+		 .kind = CR_OPTION_FLAG,                                                           \
+		 .offset = offsetof(settings, run.softmask_n),                                     \
+		 .help = "lower-case bases become N"},                                             \
+	{                                                                                          \
+		.name = "n-as-pad", .group = CR_GROUP_INPUT, .kind = CR_OPTION_FLAG,               \
+		.offset = offsetof(settings, run.n_as_pad),                                        \
+		.help = "N becomes the padding token, as in the pretraining of the published "     \
+			"models"                                                                   \
+	}
+
+#define CR_WINDOW_OPTION(settings, run)                                                            \
+	{                                                                                          \
+		.name = "window", .group = CR_GROUP_MODEL, .kind = CR_OPTION_INTEGER,              \
+		.offset = offsetof(settings, run.window), .argument = "N",                         \
+		.help = "bases the model sees at once", .standard = "the model's usable length",   \
+		.min = 1, .max = INT64_MAX / 4                                                     \
+	}
+
+/* `run` has no_clobber and no_version. */
+#define CR_OUTPUT_OPTIONS(settings, run)                                                           \
+	{.name = "no-clobber",                                                                     \
+	 .group = CR_GROUP_OUTPUT,                                                                 \
+	 .kind = CR_OPTION_FLAG,                                                                   \
+	 .offset = offsetof(settings, run.no_clobber),                                             \
+	 .help = "refuse an output that exists (status 10)"},                                      \
+	{                                                                                          \
+		.name = "no-version", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG,            \
+		.offset = offsetof(settings, run.no_version),                                      \
+		.help = "leave version, command and date out of the output"                        \
+	}
+
+/* Of VCF and BCF; `run` has write_index. */
+#define CR_INDEX_OPTION(settings, run)                                                             \
+	{                                                                                          \
+		.name = "write-index", .letter = 'W', .group = CR_GROUP_OUTPUT,                    \
+		.kind = CR_OPTION_MAYBE_WORD, .offset = offsetof(settings, run.write_index),       \
+		.argument = "csi|tbi", .choices = cr_index_choices, .word = "csi",                 \
+		.help = "index the output, which must be z or b and in order; -W is csi"           \
+	}
+extern const cr_choice cr_index_choices[];
+
+/* The settings structure has int fields dry_run and json. */
+#define CR_PLAN_OPTIONS(settings)                                                                  \
+	{.name = "dry-run",                                                                        \
+	 .group = CR_GROUP_OUTPUT,                                                                 \
+	 .kind = CR_OPTION_FLAG,                                                                   \
+	 .offset = offsetof(settings, dry_run),                                                    \
+	 .help = "print the plan on standard output and stop: windows, counts, memory"},           \
+	{                                                                                          \
+		.name = "json", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG,                  \
+		.offset = offsetof(settings, json), .help = "the plan of --dry-run as JSON"        \
+	}
+
+#define CR_THREADS_OPTION(settings, field)                                                         \
+	{                                                                                          \
+		.name = "threads", .letter = '@', .group = CR_GROUP_RESOURCES,                     \
+		.kind = CR_OPTION_INT, .offset = offsetof(settings, field), .argument = "N",       \
+		.help = "total CPU threads; 0 = SLURM_CPUS_PER_TASK, OMP_NUM_THREADS or what "     \
+			"this process may use",                                                    \
+		.standard = "0", .min = 0, .max = 1024                                             \
+	}
+
+#define CR_KERNEL_OPTIONS(settings, isa_field, convolution_field)                                  \
+	{.name = "isa",                                                                            \
+	 .group = CR_GROUP_RESOURCES,                                                              \
+	 .kind = CR_OPTION_WORD,                                                                   \
+	 .offset = offsetof(settings, isa_field),                                                  \
+	 .argument = "NAME",                                                                       \
+	 .help = "kernels to use: avx512, avx2 or portable",                                       \
+	 .standard = "the best this CPU runs",                                                     \
+	 .choices = cr_isa_choices},                                                               \
+	{                                                                                          \
+		.name = "conv", .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_CHOICE,             \
+		.offset = offsetof(settings, convolution_field), .argument = "FORM",               \
+		.help = "long convolution: auto, fft or nearfar", .standard = "auto",              \
+		.choices = cr_convolution_choices                                                  \
+	}
+
+#define CR_PROGRESS_OPTION(settings)                                                               \
+	{                                                                                          \
+		.name = "progress", .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_INT,            \
+		.offset = offsetof(settings, progress), .argument = "SEC",                         \
+		.help = "seconds between progress lines; 0 none", .standard = "60", .min = 0,      \
+		.max = 1000000                                                                     \
+	}
+
+/* `run` has a crocuta_session_options `session`; the settings structure the int field progress. */
+#define CR_RESOURCE_OPTIONS(settings, run)                                                         \
+	CR_THREADS_OPTION(settings, run.session.threads),                                          \
+		{.name = "device",                                                                 \
+		 .group = CR_GROUP_RESOURCES,                                                      \
+		 .kind = CR_OPTION_TEXT,                                                           \
+		 .offset = offsetof(settings, run.session.device),                                 \
+		 .argument = "NAME",                                                               \
+		 .help = "auto or cpu",                                                            \
+		 .standard = "auto"},                                                              \
+		CR_KERNEL_OPTIONS(settings, run.session.isa, run.session.convolution),             \
+		{.name = "batch-size",                                                             \
+		 .group = CR_GROUP_RESOURCES,                                                      \
+		 .kind = CR_OPTION_INTEGER,                                                        \
+		 .offset = offsetof(settings, run.session.batch),                                  \
+		 .argument = "N",                                                                  \
+		 .help = "windows computed side by side; never changes the bytes",                 \
+		 .standard = "auto",                                                               \
+		 .word = "auto",                                                                   \
+		 .word_value = 0,                                                                  \
+		 .min = 1,                                                                         \
+		 .max = 1000000},                                                                  \
+		{.name = "max-mem",                                                                \
+		 .group = CR_GROUP_RESOURCES,                                                      \
+		 .kind = CR_OPTION_INTEGER,                                                        \
+		 .offset = offsetof(settings, run.session.memory_limit),                           \
+		 .argument = "BYTES",                                                              \
+		 .help = "refuse a plan that needs more; k, M, G, Ki, Mi, Gi understood",          \
+		 .standard = "no limit",                                                           \
+		 .min = 1,                                                                         \
+		 .max = INT64_MAX},                                                                \
+		CR_PROGRESS_OPTION(settings)
+
+#endif
