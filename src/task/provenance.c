@@ -12,9 +12,14 @@
 #include <crocuta/crocuta.h>
 
 #include "task/embed_internal.h"
+#include "task/provenance.h"
 
-/* ISO 8601, UTC, of SOURCE_DATE_EPOCH or now. */
-static void format_date(char out[32])
+void cr_provenance_version(char out[80])
+{
+	snprintf(out, 80, "%s+htslib-%s", crocuta_version(), crocuta_htslib_version());
+}
+
+void cr_provenance_date(char out[32])
 {
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 	char *end = NULL;
@@ -27,8 +32,7 @@ static void format_date(char out[32])
 		strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
-/* MD5 of "name<TAB>length<LF>" of all contigs in order, 32 hex digits; empty on failure. */
-static void contigs_md5(const cr_contigs *contigs, char out[33])
+void cr_provenance_contigs_md5(const cr_contigs *contigs, char out[33])
 {
 	unsigned char digest[EVP_MAX_MD_SIZE];
 	EVP_MD_CTX *context = EVP_MD_CTX_new();
@@ -51,15 +55,14 @@ static void contigs_md5(const cr_contigs *contigs, char out[33])
 	EVP_MD_CTX_free(context);
 }
 
-static const char *base_name(const char *path)
+const char *cr_provenance_file_name(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 
 	return slash ? slash + 1 : path;
 }
 
-/* A JSON string of bytes that may not be UTF-8: those above ASCII become '?' then. */
-static json_t *text(const char *bytes)
+json_t *cr_provenance_text(const char *bytes)
 {
 	json_t *string = json_string(bytes);
 	char *copy;
@@ -80,7 +83,7 @@ static json_t *text(const char *bytes)
 static json_t *about_model(const crocuta_model_info *info)
 {
 	return json_pack("{s:s, s:o, s:s, s:f, s:s}", "family", info->family, "name",
-			 text(info->name), "sha256", info->sha256, "filter_shift",
+			 cr_provenance_text(info->name), "sha256", info->sha256, "filter_shift",
 			 info->filter_shift, "filter_shift_source", info->filter_shift_source);
 }
 
@@ -91,10 +94,12 @@ static json_t *about_input(const cr_embed *embed)
 	char md5[33];
 
 	json_object_set_new(input, "name",
-			    text(strcmp(o->input, "-") ? base_name(o->input) : "stdin"));
+			    cr_provenance_text(strcmp(o->input, "-")
+						       ? cr_provenance_file_name(o->input)
+						       : "stdin"));
 	if (!embed->reference)
 		return input;
-	contigs_md5(embed->contigs, md5);
+	cr_provenance_contigs_md5(embed->contigs, md5);
 	json_object_set_new(input, "contigs", json_integer(cr_contigs_count(embed->contigs)));
 	json_object_set_new(input, "contigs_md5", json_string(md5));
 	return input;
@@ -137,12 +142,11 @@ json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
 		return NULL;
 	json_object_set_new(object, "format", json_string("embed-1"));
 	if (!o->no_version) {
-		snprintf(version, sizeof version, "%s+htslib-%s", crocuta_version(),
-			 crocuta_htslib_version());
-		format_date(date);
+		cr_provenance_version(version);
+		cr_provenance_date(date);
 		json_object_set_new(object, "version", json_string(version));
 		if (o->command)
-			json_object_set_new(object, "command", text(o->command));
+			json_object_set_new(object, "command", cr_provenance_text(o->command));
 		json_object_set_new(object, "date", json_string(date));
 	}
 	json_object_set_new(object, "model", about_model(embed->info));

@@ -1,0 +1,25 @@
+/* provenance.h - facts that go into the headers of outputs. */
+#ifndef CR_TASK_PROVENANCE_H
+#define CR_TASK_PROVENANCE_H
+
+#include <jansson.h>
+
+#include "io/contigs.h"
+
+/* "0.1.0+htslib-1.16" */
+void cr_provenance_version(char out[80]);
+
+/* ISO 8601, UTC, of SOURCE_DATE_EPOCH or now. */
+void cr_provenance_date(char out[32]);
+
+/* MD5 of "name<TAB>length<LF>" of all contigs in order, 32 hex digits; empty on failure. */
+void cr_provenance_contigs_md5(const cr_contigs *contigs, char out[33]);
+
+/* The file name in a path. */
+const char *cr_provenance_file_name(const char *path);
+
+/* A JSON string of bytes that may not be UTF-8: those above ASCII become '?' then. NULL when memory
+ * is short. */
+json_t *cr_provenance_text(const char *bytes);
+
+#endif
