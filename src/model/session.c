@@ -32,8 +32,8 @@ static int check_request(const crocuta_session *s, const crocuta_request *reques
 	return 0;
 }
 
-static int check_tokens(const crocuta_session *s, const uint8_t *tokens, int64_t count,
-			crocuta_error *error)
+int cr_session_check_tokens(const crocuta_session *s, const uint8_t *tokens, int64_t count,
+			    crocuta_error *error)
 {
 	for (int64_t i = 0; i < count; i++)
 		if (tokens[i] >= s->network->vocabulary)
@@ -44,16 +44,60 @@ static int check_tokens(const crocuta_session *s, const uint8_t *tokens, int64_t
 	return 0;
 }
 
-/* Passes 0 .. layer over `rows` rows of one sequence or chunk in the worker's activations. states:
- * (N) carried state, or NULL for a whole sequence. */
-static int run_blocks(crocuta_session *s, cr_worker *w, const uint8_t *tokens, int64_t rows,
-		      int layer, int64_t head_from, cr_convolution_state *states,
-		      crocuta_error *error)
+/* Rows as lines from one place to another, channel block by channel block. */
+static void copy_lines(float *to, int64_t to_stride, const float *from, int64_t from_stride,
+		       int64_t groups, int64_t rows)
+{
+	for (int64_t group = 0; group < groups; group++)
+		memcpy(to + group * to_stride, from + group * from_stride,
+		       (size_t)(rows * CR_LINE) * sizeof *to);
+}
+
+/* Where position keep->end of block `layer` stands in one of the kept arrays. */
+static float *kept_lines(const crocuta_session *s, const cr_kept_rows *keep, float *array,
+			 int64_t layer)
+{
+	return array + layer * s->packed.groups * keep->stride +
+	       (keep->end - keep->first) * CR_LINE;
+}
+
+static void keep_inputs(const crocuta_session *s, const cr_worker *w, const cr_kept_rows *keep,
+			int64_t layer, int64_t rows)
+{
+	copy_lines(kept_lines(s, keep, keep->v, layer), keep->stride, w->act.v, w->act.stride,
+		   s->packed.groups, rows);
+	if (layer > 0)
+		copy_lines(kept_lines(s, keep, keep->residual, layer), keep->stride,
+			   w->act.residual, w->act.stride, s->packed.groups, rows);
+}
+
+/* The results of rows [from, rows) behind the last pass. */
+static void keep_results(crocuta_session *s, cr_worker *w, cr_kept_rows *keep, int64_t from,
+			 int64_t rows)
+{
+	const int64_t at = keep->end - keep->first + from;
+	double start = cr_wall_seconds();
+
+	if (from < rows)
+		cr_local_output(&s->packed, &w->act, from, rows - from, 0,
+				keep->hidden + at * s->network->width,
+				keep->logits + at * s->network->vocabulary, w->tile, w->threads);
+	keep->end += rows;
+	w->times.head += cr_wall_seconds() - start;
+}
+
+int cr_session_run_blocks(crocuta_session *s, cr_worker *w, const uint8_t *tokens, int64_t rows,
+			  int layer, int64_t head_from, cr_convolution_state *states,
+			  cr_kept_rows *keep, crocuta_error *error)
 {
 	const int64_t history = s->packed.groups * 6 * CR_LINE;
 	double start = cr_wall_seconds(), now;
 
 	for (int64_t i = 0; i <= layer; i++) {
+		cr_convolution_lines lines = {.v = w->act.v,
+					      .gate = w->act.gate,
+					      .stride = w->act.stride,
+					      .rows = rows};
 		const cr_convolution_filter *filter;
 		cr_convolution_state *state = states ? &states[i] : w->state;
 		int code;
@@ -72,18 +116,25 @@ static int run_blocks(crocuta_session *s, cr_worker *w, const uint8_t *tokens, i
 		now = cr_wall_seconds();
 		w->times.prepare += now - start;
 		start = now;
+		if (keep) {
+			keep_inputs(s, w, keep, i, rows);
+			lines.plain = kept_lines(s, keep, keep->y, i);
+			lines.plain_stride = keep->stride;
+		}
 		if (!states && state)
 			cr_convolution_state_reset(&s->hyena.plan, state);
-		cr_convolution_run(&s->hyena.plan, filter, state, w->act.v, w->act.gate,
-				   w->act.stride, rows, w->far, w->convolution, w->threads);
+		cr_convolution_run(&s->hyena.plan, filter, state, &lines, w->far, w->convolution,
+				   w->threads);
 		now = cr_wall_seconds();
 		w->times.mixing += now - start;
 		start = now;
 	}
+	if (keep)
+		keep_results(s, w, keep, head_from, rows);
 	return 0;
 }
 
-static void forget_history(const crocuta_session *s, cr_worker *w)
+void cr_session_forget_history(const crocuta_session *s, cr_worker *w)
 {
 	memset(w->history, 0,
 	       (size_t)(s->network->layers * s->packed.groups * 6 * CR_LINE) * sizeof *w->history);
@@ -122,7 +173,7 @@ static int run_chunk(crocuta_session *s, int64_t sequence, const uint8_t *tokens
 	int code;
 
 	from = from < 0 ? 0 : from > rows ? rows : from;
-	code = run_blocks(s, w, tokens, rows, layer, from, s->states, error);
+	code = cr_session_run_blocks(s, w, tokens, rows, layer, from, s->states, NULL, error);
 	if (!code)
 		code = hand_over(s, w, sequence, first, from, rows, layer, request, error);
 	s->position += rows;
@@ -136,8 +187,8 @@ static int run_long(crocuta_session *s, int64_t index, const crocuta_sequence *s
 
 	crocuta_session_stream_reset(s);
 	if (!s->chunked) {
-		code = run_blocks(s, &s->together, sequence->tokens, sequence->length, layer,
-				  sequence->report_from, NULL, error);
+		code = cr_session_run_blocks(s, &s->together, sequence->tokens, sequence->length,
+					     layer, sequence->report_from, NULL, NULL, error);
 		return code ? code
 			    : hand_over(s, &s->together, index, 0, sequence->report_from,
 					sequence->length, layer, request, error);
@@ -180,9 +231,9 @@ static int run_side_by_side(crocuta_session *s, int64_t index, const crocuta_seq
 		double start;
 		int result;
 
-		forget_history(s, w);
-		result = run_blocks(s, w, q->tokens, q->length, layer, q->report_from, NULL,
-				    &local);
+		cr_session_forget_history(s, w);
+		result = cr_session_run_blocks(s, w, q->tokens, q->length, layer, q->report_from,
+					       NULL, NULL, &local);
 		if (result) {
 #pragma omp critical(cr_session_error)
 			if (!code)
@@ -222,7 +273,7 @@ static int check_sequence(const crocuta_session *s, const crocuta_sequence *q, i
 	if (q->report_from < 0 || q->report_from > q->length)
 		return cr_fail(error, CROCUTA_EARG, "sequence %lld: report_from %lld is outside it",
 			       (long long)index, (long long)q->report_from);
-	return check_tokens(s, q->tokens, q->length, error);
+	return cr_session_check_tokens(s, q->tokens, q->length, error);
 }
 
 int crocuta_session_run(crocuta_session *s, const crocuta_sequence *sequences, int64_t count,
@@ -260,7 +311,7 @@ void crocuta_session_stream_reset(crocuta_session *s)
 	s->pending_count = 0;
 	if (s->reference)
 		return;
-	forget_history(s, &s->together);
+	cr_session_forget_history(s, &s->together);
 	for (int64_t i = 0; s->states && i < s->network->layers; i++)
 		cr_convolution_state_reset(&s->hyena.plan, &s->states[i]);
 }
@@ -276,7 +327,7 @@ int crocuta_session_stream(crocuta_session *s, const uint8_t *tokens, int64_t co
 		code = cr_fail(error, CROCUTA_EARG, "layer %d: this stream was begun with layer %d",
 			       layer, s->stream_layer);
 	if (!code)
-		code = check_tokens(s, tokens, count, error);
+		code = cr_session_check_tokens(s, tokens, count, error);
 	s->stream_layer = layer;
 	while (!code && (count > 0 || (last && s->pending_count > 0))) {
 		int64_t take = s->chunk_rows - s->pending_count;
@@ -315,6 +366,15 @@ void crocuta_session_get_times(crocuta_session *s, crocuta_stage_times *times, i
 		times->head += s->alone[i].times.head / threads;
 		if (reset)
 			memset(&s->alone[i].times, 0, sizeof s->alone[i].times);
+	}
+	for (int i = 0; s->changes.worker && i < s->plan.threads; i++) {
+		cr_change_worker *w = &s->changes.worker[i];
+
+		times->local += w->times.local / threads;
+		times->mixing += w->times.mixing / threads;
+		times->head += w->times.head / threads;
+		if (reset)
+			memset(&w->times, 0, sizeof w->times);
 	}
 	if (reset)
 		memset(&s->together.times, 0, sizeof s->together.times);

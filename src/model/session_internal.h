@@ -27,6 +27,40 @@ typedef struct cr_worker {
 	crocuta_stage_times times;
 } cr_worker;
 
+/* What changes need of the sequence they are changes to, at positions [first, end): of each block
+ * the residual in front of it (from block 1 on), the convolution's input and its output before the
+ * gate; and the rows of the result. */
+typedef struct cr_kept_rows {
+	int64_t capacity;        /* rows */
+	int64_t first, end;      /* positions */
+	int64_t stride;          /* floats between channel blocks */
+	float *residual, *v, *y; /* [N][groups][stride / 32][32] */
+	float *hidden, *logits;  /* (capacity, D), (capacity, V) */
+} cr_kept_rows;
+
+/* What one thread needs to take a change through the network. The first one has tile and
+ * convolution scratch for all threads, to work on a long change together. */
+typedef struct cr_change_worker {
+	cr_activations act;
+	float *history;                      /* [groups][3][2][32] */
+	cr_tile_scratch *tile;               /* (1) or (threads) */
+	cr_convolution_scratch *convolution; /* the same */
+	int teams;                           /* how many of these two */
+	float *hidden, *logits;              /* (T, D), (T, V) */
+	crocuta_stage_times times;
+} cr_change_worker;
+
+/* The part of a session that serves crocuta_session_changes; length 0: none. */
+typedef struct cr_changes {
+	int64_t length;           /* longest T */
+	cr_hyena hyena;           /* filters for T positions, exact segments */
+	float *taps;              /* block 0: [groups][T][32] */
+	int64_t slots;            /* sequences at a time */
+	int64_t kept_rows;        /* capacity of a slot */
+	cr_kept_rows *kept;       /* (slots) */
+	cr_change_worker *worker; /* (threads) */
+} cr_changes;
+
 struct crocuta_session {
 	const cr_network *network;
 	int reference;           /* plain loops instead of the engine */
@@ -45,7 +79,32 @@ struct crocuta_session {
 	float *hidden;           /* results: (batch, short_rows, D) or (CR_OUTPUT_ROWS, D) */
 	float *logits;
 	double prepare_seconds;
+	cr_changes changes;
 };
+
+/* Floats between channel blocks for `rows` rows: padded so that blocks don't share cache sets. */
+static inline int64_t cr_stride_for(int64_t rows)
+{
+	return (rows + 23) / 8 * 8 * CR_LINE;
+}
+
+/* Passes 0 .. layer over `rows` rows of one sequence or chunk in the worker's activations. states:
+ * (N) carried state, or NULL for a whole sequence. keep: or NULL; row 0 is then kept as position
+ * keep->end, which moves on, and rows from head_from on are kept as results. */
+int cr_session_run_blocks(crocuta_session *session, cr_worker *worker, const uint8_t *tokens,
+			  int64_t rows, int layer, int64_t head_from, cr_convolution_state *states,
+			  cr_kept_rows *keep, crocuta_error *error);
+
+/* A sequence starts: nothing is known of what was before. */
+void cr_session_forget_history(const crocuta_session *session, cr_worker *worker);
+
+int cr_session_check_tokens(const crocuta_session *session, const uint8_t *tokens, int64_t count,
+			    crocuta_error *error);
+
+/* Plan (after the session's own plan), allocate, free. */
+int cr_changes_plan(crocuta_session *session, int64_t length, crocuta_error *error);
+int cr_changes_alloc(crocuta_session *session, crocuta_error *error);
+void cr_changes_free(crocuta_session *session);
 
 int cr_session_run_reference(crocuta_session *session, const crocuta_sequence *sequences,
 			     int64_t count, int layer, const crocuta_request *request,

@@ -17,12 +17,6 @@ void crocuta_session_options_init(crocuta_session_options *options)
 	options->device = "auto";
 }
 
-/* Floats between channel blocks for `rows` rows: padded so that blocks don't share cache sets. */
-static int64_t stride_for(int64_t rows)
-{
-	return (rows + 23) / 8 * 8 * CR_LINE;
-}
-
 /* ---- the plan -------------------------------------------------------------------------------- */
 
 static int64_t worker_bytes(const crocuta_session *s, int64_t rows, int threads, int own_state)
@@ -34,7 +28,7 @@ static int64_t worker_bytes(const crocuta_session *s, int64_t rows, int threads,
 
 	if (!rows)
 		return 0;
-	bytes = 3 * cr_floats_bytes(groups * stride_for(rows)) +
+	bytes = 3 * cr_floats_bytes(groups * cr_stride_for(rows)) +
 		cr_floats_bytes(s->network->layers * groups * 6 * CR_LINE) +
 		cr_floats_bytes(cr_convolution_far_floats(c, blocks));
 	bytes += threads * (cr_tile_scratch_bytes(&s->packed) +
@@ -118,6 +112,16 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 	s->reference = o.device && !strcmp(o.device, "reference");
 	s->plan.isa = s->reference ? "reference" : kernels->isa;
 	s->plan.convolution = "direct";
+	if (o.change_length && o.stream)
+		return cr_fail(error, CROCUTA_EARG, "a stream's session takes no changes");
+	if (o.change_length < 0 || o.change_length > s->max_length ||
+	    o.change_length > CROCUTA_CHANGE_LENGTH_MAX)
+		return cr_fail(error, CROCUTA_EARG,
+			       "changes of %lld tokens: give 0 to %d, and no more than the "
+			       "sequences, %lld",
+			       (long long)o.change_length, CROCUTA_CHANGE_LENGTH_MAX,
+			       (long long)s->max_length);
+	s->changes.length = o.change_length;
 	if (s->reference)
 		return 0;
 	code = cr_threads_probe(s->plan.threads, error);
@@ -148,15 +152,23 @@ static int plan_session(crocuta_session *s, const crocuta_model *model,
 	else
 		s->together.rows = s->max_length > s->short_rows ? s->max_length : 0;
 	plan_memory(s, &o);
+	code = cr_changes_plan(s, o.change_length, error);
+	if (code) {
+		cr_hyena_free(&s->hyena);
+		return code;
+	}
+	s->plan.total_bytes += s->plan.change_bytes;
 	if (o.memory_limit > 0 && s->plan.total_bytes > o.memory_limit) {
 		code = cr_fail(error, CROCUTA_EMEMORY,
 			       "needs %.1f MB (weights %.1f, filters %.1f, workspace %.1f, carried "
-			       "state %.1f), the limit is %.1f MB; try a shorter --window or raise "
+			       "state %.1f, changes %.1f), the limit is %.1f MB; try a shorter --window or raise "
 			       "--max-mem",
 			       (double)s->plan.total_bytes / 1e6, (double)s->plan.weight_bytes / 1e6,
 			       (double)s->plan.filter_bytes / 1e6,
 			       (double)s->plan.workspace_bytes / 1e6,
-			       (double)s->plan.state_bytes / 1e6, (double)o.memory_limit / 1e6);
+			       (double)s->plan.state_bytes / 1e6,
+			       (double)s->plan.change_bytes / 1e6, (double)o.memory_limit / 1e6);
+		cr_changes_free(s);
 		cr_hyena_free(&s->hyena);
 	}
 	return code;
@@ -173,6 +185,7 @@ int crocuta_session_plan(const crocuta_model *model, const crocuta_session_optio
 	code = plan_session(s, model, options, error);
 	if (!code) {
 		*plan = s->plan;
+		cr_changes_free(s);
 		cr_hyena_free(&s->hyena);
 	}
 	cr_free(s);
@@ -209,7 +222,7 @@ static int alloc_worker(const crocuta_session *s, cr_worker *w, int64_t rows, in
 
 	w->threads = threads;
 	w->rows = rows;
-	w->act.stride = stride_for(rows);
+	w->act.stride = cr_stride_for(rows);
 	w->act.residual = cr_floats(groups * w->act.stride);
 	w->act.v = cr_floats(groups * w->act.stride);
 	w->act.gate = cr_floats(groups * w->act.stride);
@@ -300,6 +313,8 @@ int crocuta_session_new(const crocuta_model *model, const crocuta_session_option
 			code = cr_hyena_prepare(&s->hyena, s->plan.threads, error);
 		if (!code)
 			code = alloc_session(s, error);
+		if (!code)
+			code = cr_changes_alloc(s, error);
 	}
 	s->prepare_seconds = cr_wall_seconds() - start;
 	if (code) {
@@ -317,6 +332,7 @@ void crocuta_session_free(crocuta_session *s)
 	for (int i = 0; s->alone && i < s->plan.threads; i++)
 		free_worker(&s->alone[i]);
 	free_worker(&s->together);
+	cr_changes_free(s);
 	for (int64_t i = 0; s->states && i < s->network->layers; i++)
 		cr_convolution_state_free(&s->states[i]);
 	cr_free(s->alone);

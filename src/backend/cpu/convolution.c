@@ -17,39 +17,87 @@ static float *ring_slot(const cr_convolution_plan *plan, const cr_convolution_st
 	return scratch->ring + index * size;
 }
 
-/* The first positions of a sequence by the plain sum, kept aside while the block is transformed;
- * returns how many. */
+/* One channel block of what a run works on. */
+typedef struct group_lines {
+	const float *v, *add;
+	float *gate, *plain;
+	int64_t rows;
+} group_lines;
+
+static group_lines lines_of(const cr_convolution_lines *all, int64_t group)
+{
+	return (group_lines){
+		.v = all->v + group * all->stride,
+		.gate = all->gate + group * all->stride,
+		.add = all->add ? all->add + group * all->add_stride : NULL,
+		.plain = all->plain ? all->plain + group * all->plain_stride : NULL,
+		.rows = all->rows,
+	};
+}
+
+/* The first positions of a sequence by the plain sum, without the gate, kept aside while the block is
+ * transformed; returns how many. */
 static int64_t sum_head(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
-			int64_t group, const float *v, const float *gate, int64_t rows,
-			const cr_convolution_scratch *scratch)
+			int64_t group, const group_lines *x, int64_t rows, float *head)
 {
 	const int64_t count = rows < plan->head ? rows : plan->head;
 
-	plan->kernels->direct(filter->taps + group * plan->head * CR_LINE, v, gate, scratch->head,
-			      count);
+	plan->kernels->direct(filter->taps + group * plan->head * CR_LINE, x->v, NULL, head, count);
+	for (int64_t i = 0; x->add && i < count * CR_LINE; i++)
+		head[i] += x->add[i];
 	return count;
+}
+
+static void multiply_into(float *gate, const float *plain, int64_t lines)
+{
+	for (int64_t i = 0; i < lines * CR_LINE; i++)
+		gate[i] *= plain[i];
+}
+
+/* Back from the summed spectrum to block i of the call, with the first `head` positions in their
+ * better form, gated and, where asked for, kept ungated. */
+static void finish_block(const cr_convolution_plan *plan, float *sum, const float *add,
+			 const group_lines *x, int64_t i, int64_t rows, const float *head_values,
+			 int64_t head)
+{
+	const int64_t half = CR_LINE * plan->block;
+	float *gate = x->gate + i * half, *plain = x->plain ? x->plain + i * half : NULL;
+	float gates[CR_LINE * 256];
+
+	if (plain) {
+		plan->kernels->inverse(sum, sum + half, plan->levels, plan->twist, plan->twiddles,
+				       add, NULL, plain, rows);
+		memcpy(plain, head_values, (size_t)(head * CR_LINE) * sizeof *plain);
+		multiply_into(gate, plain, rows);
+		return;
+	}
+	memcpy(gates, gate, (size_t)(head * CR_LINE) * sizeof *gates);
+	plan->kernels->inverse(sum, sum + half, plan->levels, plan->twist, plan->twiddles, add, gate,
+			       gate, rows);
+	multiply_into(gates, head_values, head);
+	memcpy(gate, gates, (size_t)(head * CR_LINE) * sizeof *gate);
 }
 
 /* One channel block, all blocks of the call in order, every segment exact. */
 static void run_fft(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
-		    const cr_convolution_state *state, int64_t group, const float *v, float *gate,
-		    int64_t rows, const cr_convolution_scratch *scratch)
+		    const cr_convolution_state *state, int64_t group, const group_lines *x,
+		    int skip_head, const cr_convolution_scratch *scratch)
 {
 	const cr_kernels *k = plan->kernels;
 	const int64_t size = cr_spectrum_floats(plan), half = CR_LINE * plan->block;
 	const int64_t first = state ? state->blocks : 0;
-	const int64_t count = (rows + plan->block - 1) / plan->block;
+	const int64_t count = (x->rows + plan->block - 1) / plan->block;
 
 	for (int64_t i = 0; i < count; i++) {
-		const int64_t index = first + i, left = rows - i * plan->block;
+		const int64_t index = first + i, left = x->rows - i * plan->block;
 		const int64_t used = index < plan->reach ? index + 1 : plan->segments;
 		const int64_t here = left < plan->block ? left : plan->block;
 		float *spectrum = ring_slot(plan, state, scratch, group, index);
 		int64_t head = 0;
 
-		if (index == 0)
-			head = sum_head(plan, filter, group, v, gate, here, scratch);
-		k->transform(v + i * half, here, plan->levels, plan->twist, plan->twiddles,
+		if (index == 0 && !skip_head)
+			head = sum_head(plan, filter, group, x, here, scratch->head);
+		k->transform(x->v + i * half, here, plan->levels, plan->twist, plan->twiddles,
 			     spectrum, spectrum + half);
 		for (int64_t p = 0; p < used; p++) {
 			scratch->spectra[p] = ring_slot(plan, state, scratch, group, index - p);
@@ -57,9 +105,8 @@ static void run_fft(const cr_convolution_plan *plan, const cr_convolution_filter
 				filter->spectra + (group * plan->segments + p) * size;
 		}
 		k->multiply(scratch->lines, scratch->spectra, scratch->filter, used, plan->levels);
-		k->inverse(scratch->lines, scratch->lines + half, plan->levels, plan->twist,
-			   plan->twiddles, NULL, gate + i * half, gate + i * half, here);
-		memcpy(gate, scratch->head, (size_t)(head * CR_LINE) * sizeof *gate);
+		finish_block(plan, scratch->lines, x->add ? x->add + i * half : NULL, x, i, here,
+			     scratch->head, head);
 	}
 }
 
@@ -67,7 +114,7 @@ static void run_fft(const cr_convolution_plan *plan, const cr_convolution_filter
  * The spectrum of the block before comes from the state, or is made again from v. */
 static void run_near(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
 		     cr_convolution_state *state, int64_t group, int64_t from, int64_t to,
-		     int64_t count, const float *v, float *gate, int64_t rows, const float *far,
+		     int64_t count, const group_lines *x, const float *far,
 		     const cr_convolution_scratch *scratch)
 {
 	const cr_kernels *k = plan->kernels;
@@ -77,20 +124,20 @@ static void run_near(const cr_convolution_plan *plan, const cr_convolution_filte
 	const float *carried = state->spectra + group * size; /* read; the second set is written */
 
 	if (from > 0)
-		k->transform(v + (from - 1) * half, plan->block, plan->levels, plan->twist,
+		k->transform(x->v + (from - 1) * half, plan->block, plan->levels, plan->twist,
 			     plan->twiddles, previous, previous + half);
 	else if (state->blocks > 0)
 		memcpy(previous, carried, (size_t)size * sizeof *previous);
 	for (int64_t i = from; i < to; i++) {
-		const int64_t left = rows - i * plan->block, index = state->blocks + i;
+		const int64_t left = x->rows - i * plan->block, index = state->blocks + i;
 		const int64_t here = left < plan->block ? left : plan->block;
 		const float *add = NULL;
 		int64_t head = 0;
 		float *swap;
 
 		if (index == 0)
-			head = sum_head(plan, filter, group, v, gate, here, scratch);
-		k->transform(v + i * half, here, plan->levels, plan->twist, plan->twiddles,
+			head = sum_head(plan, filter, group, x, here, scratch->head);
+		k->transform(x->v + i * half, here, plan->levels, plan->twist, plan->twiddles,
 			     current, current + half);
 		scratch->spectra[0] = current;
 		scratch->spectra[1] = previous;
@@ -103,9 +150,7 @@ static void run_near(const cr_convolution_plan *plan, const cr_convolution_filte
 				    beyond, here);
 			add = beyond;
 		}
-		k->inverse(sum, sum + half, plan->levels, plan->twist, plan->twiddles, add,
-			   gate + i * half, gate + i * half, here);
-		memcpy(gate, scratch->head, (size_t)(head * CR_LINE) * sizeof *gate);
+		finish_block(plan, sum, add, x, i, here, scratch->head, head);
 		swap = previous;
 		previous = current;
 		current = swap;
@@ -156,10 +201,10 @@ static void run_far(const cr_convolution_plan *plan, const cr_convolution_filter
 }
 
 static void run_nearfar(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
-			cr_convolution_state *state, const float *v, float *gate, int64_t stride,
-			int64_t rows, float *far, cr_convolution_scratch *scratch, int threads)
+			cr_convolution_state *state, const cr_convolution_lines *lines, float *far,
+			cr_convolution_scratch *scratch, int threads)
 {
-	const int64_t count = (rows + plan->block - 1) / plan->block;
+	const int64_t rows = lines->rows, count = (rows + plan->block - 1) / plan->block;
 	const int64_t line = (int64_t)plan->rank * CR_LINE, slots = plan->slots;
 	/* with more threads than channel blocks, cut the call's blocks into runs as well */
 	int64_t runs = (threads + plan->groups - 1) / plan->groups;
@@ -177,7 +222,8 @@ static void run_nearfar(const cr_convolution_plan *plan, const cr_convolution_fi
 			const int64_t left = rows - i * plan->block;
 			const int64_t slot = (state->blocks + i) % slots;
 
-			plan->kernels->moments(v + group * stride + i * plan->block * CR_LINE,
+			plan->kernels->moments(lines->v + group * lines->stride +
+						       i * plan->block * CR_LINE,
 					       left < plan->block ? left : plan->block,
 					       plan->nodes, plan->rank,
 					       state->moments + (group * slots + slot) * line);
@@ -186,11 +232,11 @@ static void run_nearfar(const cr_convolution_plan *plan, const cr_convolution_fi
 		for (int64_t item = 0; item < plan->groups * runs; item++) {
 			const int64_t group = item / runs, run = item % runs;
 			const int64_t from = count * run / runs, to = count * (run + 1) / runs;
+			const group_lines x = lines_of(lines, group);
 			float *mine_far = far + group * count * line;
 
 			run_far(plan, filter, state, group, from, to, mine_far, mine->lines);
-			run_near(plan, filter, state, group, from, to, count, v + group * stride,
-				 gate + group * stride, rows, mine_far, mine);
+			run_near(plan, filter, state, group, from, to, count, &x, mine_far, mine);
 		}
 	}
 	memcpy(state->spectra, state->spectra + plan->groups * size,
@@ -199,18 +245,21 @@ static void run_nearfar(const cr_convolution_plan *plan, const cr_convolution_fi
 }
 
 void cr_convolution_run(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
-			cr_convolution_state *state, const float *v, float *gate, int64_t stride,
-			int64_t rows, float *far, cr_convolution_scratch *scratch, int threads)
+			cr_convolution_state *state, const cr_convolution_lines *lines, float *far,
+			cr_convolution_scratch *scratch, int threads)
 {
-	threads = rows < CR_TEAM_ROWS ? 1 : threads;
+	threads = lines->rows < CR_TEAM_ROWS ? 1 : threads;
 	if (plan->rank) {
-		run_nearfar(plan, filter, state, v, gate, stride, rows, far, scratch, threads);
+		run_nearfar(plan, filter, state, lines, far, scratch, threads);
 		return;
 	}
 #pragma omp parallel for schedule(dynamic, 1) num_threads(threads) if (threads > 1)
-	for (int64_t group = 0; group < plan->groups; group++)
-		run_fft(plan, filter, state, group, v + group * stride, gate + group * stride, rows,
+	for (int64_t group = 0; group < plan->groups; group++) {
+		const group_lines x = lines_of(lines, group);
+
+		run_fft(plan, filter, state, group, &x, lines->skip_head,
 			scratch + omp_get_thread_num());
+	}
 	if (state)
-		state->blocks += (rows + plan->block - 1) / plan->block;
+		state->blocks += (lines->rows + plan->block - 1) / plan->block;
 }

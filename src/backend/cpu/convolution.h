@@ -100,12 +100,24 @@ void cr_convolution_scratch_free(cr_convolution_scratch *scratch);
 /* Floats of far-field scratch that a run over `blocks` blocks needs. */
 int64_t cr_convolution_far_floats(const cr_convolution_plan *plan, int64_t blocks);
 
-/* Convolve `rows` positions. v and gate are lines with channel blocks `stride` floats apart; the
- * result replaces gate, v stays. With state the rows continue its sequence and, unless they are the
- * last, are a multiple of B; without state (fft only) they are a whole sequence. far: see
- * cr_convolution_far_floats, NULL for fft. scratch: one for each of `threads` threads. */
+/* What a run works on: lines of `rows` positions, channel blocks `stride` floats apart. */
+typedef struct cr_convolution_lines {
+	const float *v;   /* the input; stays */
+	float *gate;      /* the gate; the result replaces it */
+	int64_t stride;   /* of both */
+	int64_t rows;
+	float *plain;     /* h * v before the gate is applied is kept here too; or NULL */
+	int64_t plain_stride;
+	const float *add; /* added to h * v before the gate; fft without state only; or NULL */
+	int64_t add_stride;
+	int skip_head;    /* do not sum the first positions plainly: `add` is large beside them */
+} cr_convolution_lines;
+
+/* Convolve. With state the rows continue its sequence and, unless they are the last, are a multiple
+ * of B; without state (fft only) they are a whole sequence. far: see cr_convolution_far_floats, NULL
+ * for fft. scratch: one for each of `threads` threads. */
 void cr_convolution_run(const cr_convolution_plan *plan, const cr_convolution_filter *filter,
-			cr_convolution_state *state, const float *v, float *gate, int64_t stride,
-			int64_t rows, float *far, cr_convolution_scratch *scratch, int threads);
+			cr_convolution_state *state, const cr_convolution_lines *lines, float *far,
+			cr_convolution_scratch *scratch, int threads);
 
 #endif

@@ -399,12 +399,16 @@ static int op_long_convolution(const cr_ops *self, const cr_long_convolution_arg
 		code = no_memory(error);
 	if (!code) {
 		cr_convolution_state_reset(&c.plan, &c.state);
-		for (int64_t row = 0; row < a->rows; row += c.chunk)
-			cr_convolution_run(&c.plan, &c.filter, c.with_state ? &c.state : NULL,
-					   v.data + row * CR_LINE, gate.data + row * CR_LINE,
-					   v.stride,
-					   a->rows - row < c.chunk ? a->rows - row : c.chunk,
+		for (int64_t row = 0; row < a->rows; row += c.chunk) {
+			const cr_convolution_lines part = {
+				.v = v.data + row * CR_LINE,
+				.gate = gate.data + row * CR_LINE,
+				.stride = v.stride,
+				.rows = a->rows - row < c.chunk ? a->rows - row : c.chunk};
+
+			cr_convolution_run(&c.plan, &c.filter, c.with_state ? &c.state : NULL, &part,
 					   c.plan.rank ? c.far : NULL, c.scratch, c.threads);
+		}
 		lines_store(&gate, a->y, a->width);
 		if (lines_overrun(&gate) || lines_overrun(&v))
 			code = overrun(error, "of the long convolution");

@@ -69,13 +69,19 @@ typedef struct cr_kernels {
 			 int64_t count, int levels);
 
 	/* Back from `even`, `odd` (destroyed): y = gate * (the n valid outputs + add), the first
-	 * `rows` of them. add: (n, 32) lines or NULL. */
+	 * `rows` of them. add, gate: (n, 32) lines or NULL; y may be gate. */
 	void (*inverse)(float *even, float *odd, int levels, const float *twist,
 			float *const *twiddles, const float *add, const float *gate, float *y,
 			int64_t rows);
 
-	/* y[t] = gate[t] * sum over s <= t of taps[s] * x[t - s], the plain sum: `rows` lines. */
+	/* y[t] = gate[t] * sum over s <= t of taps[s] * x[t - s], the plain sum: `rows` lines. gate
+	 * may be NULL. */
 	void (*direct)(const float *taps, const float *x, const float *gate, float *y, int64_t rows);
+
+	/* y[t] = gate[t] * (add[t] + sum over s < count, s <= t of taps[t - s] * x[s]): the response
+	 * to an input of a few lines. y may be gate. */
+	void (*respond)(const float *taps, const float *x, int64_t count, const float *add,
+			const float *gate, float *y, int64_t rows);
 
 	/* moments[a] (rank lines) = sum over rows of nodes[row][a] * x[row]. nodes: (rows, rank). */
 	void (*moments)(const float *x, int64_t rows, const float *nodes, int rank, float *moments);

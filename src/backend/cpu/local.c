@@ -231,6 +231,18 @@ void cr_local_pass(const cr_packed_network *net, int64_t layer, const uint8_t *t
 	}
 }
 
+void cr_local_history(const cr_packed_network *net, int64_t layer, const uint8_t *tokens,
+		      const float *residual, int64_t stride, int64_t count, float *history,
+		      cr_tile_scratch *scratch)
+{
+	const size_t bytes = (size_t)(net->groups * 6 * CR_LINE) * sizeof *history;
+
+	memset(scratch->carry, 0, bytes);
+	if (count > 0)
+		tail_rows(net, layer, tokens, residual, stride, count, NULL, 0, scratch);
+	memcpy(history, scratch->carry, bytes);
+}
+
 /* Rows as lines -> (n, channels) row-major. */
 static void to_rows(const float *lines, int64_t stride, int64_t channels, int64_t n, float *out)
 {

@@ -98,6 +98,13 @@ void cr_local_pass(const cr_packed_network *network, int64_t layer, const uint8_
 		   int64_t rows, const cr_activations *act, float *history, int64_t head_from,
 		   cr_tile_scratch *scratch, int threads);
 
+/* The history (as above) of a sequence that goes on behind `count` known rows, 0 to 2: residual in
+ * front of block `layer`, lines with channel blocks `stride` apart, or, for layer 0, their tokens.
+ * With fewer than two the sequence starts there. */
+void cr_local_history(const cr_packed_network *network, int64_t layer, const uint8_t *tokens,
+		      const float *residual, int64_t stride, int64_t count, float *history,
+		      cr_tile_scratch *scratch);
+
 /* Rows [from, from + count) after the last pass: hidden = final norm (count, D), or, with raw, the
  * residual itself; logits (count, V). Either may be NULL. */
 void cr_local_output(const cr_packed_network *network, const cr_activations *act, int64_t from,
