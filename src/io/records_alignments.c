@@ -6,12 +6,10 @@
  * of links and indexes of our own in that case. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <htslib/bgzf.h>
@@ -22,6 +20,7 @@
 #include "base/memory.h"
 #include "io/records_internal.h"
 #include "io/reference.h"
+#include "io/source.h"
 #include "seq/alphabet.h"
 
 #define SKIPPED_FLAGS (BAM_FSECONDARY | BAM_FSUPPLEMENTARY)
@@ -146,28 +145,6 @@ static int set_reference(const cr_records *records, const char *path, crocuta_er
 	return code;
 }
 
-/* Text has no end marker, but its last byte tells of a cut. */
-static int check_last_byte(const char *path, crocuta_error *error)
-{
-	struct stat there;
-	char last = '\n';
-	int fd;
-
-	if (stat(path, &there) || !S_ISREG(there.st_mode))
-		return CROCUTA_OK;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return CROCUTA_OK;
-	if (pread(fd, &last, 1, there.st_size - 1) != 1)
-		last = '\n';
-	close(fd);
-	if (last == '\n')
-		return CROCUTA_OK;
-	return cr_fail(error, CROCUTA_EINPUT,
-		       "%.200s: the last line has no line end; the file was cut, copy it again",
-		       path);
-}
-
 static int fail_no_marker(const cr_records *records, crocuta_error *error)
 {
 	return cr_fail(
@@ -222,7 +199,7 @@ int cr_alignments_open(cr_records *records, hFILE *stream, const htsFormat *form
 		return fail_no_marker(records, error);
 	if (format->format == sam && format->compression == no_compression &&
 	    !records->allow_truncated) {
-		int code = check_last_byte(records->path, error);
+		int code = cr_check_last_line(records->path, error);
 
 		if (code)
 			return code;

@@ -160,6 +160,27 @@ int cr_open_stream(const char *path, struct hFILE **file, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
+int cr_check_last_line(const char *path, crocuta_error *error)
+{
+	struct stat there;
+	char last = '\n';
+	int fd;
+
+	if (stat(path, &there) || !S_ISREG(there.st_mode) || !there.st_size)
+		return CROCUTA_OK;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return CROCUTA_OK;
+	if (pread(fd, &last, 1, there.st_size - 1) != 1)
+		last = '\n';
+	close(fd);
+	if (last == '\n')
+		return CROCUTA_OK;
+	return cr_fail(error, CROCUTA_EINPUT,
+		       "%.200s: the last line has no line end; the file was cut, copy it again",
+		       path);
+}
+
 /* Size of the block at `offset` of the file, and of its content; 0 bytes when no whole BGZF block
  * is there, -1 on a read error. */
 static int64_t measure_block(const cr_source *source, int64_t offset, int64_t *content)

@@ -28,6 +28,10 @@ CROCUTA_CHECKED int cr_read_file(const char *path, int64_t limit, char **data, i
 struct hFILE;
 CROCUTA_CHECKED int cr_open_stream(const char *path, struct hFILE **file, crocuta_error *error);
 
+/* EINPUT when the path is a regular file of text whose last line has no line end: text has no end
+ * marker, but its last byte tells of a cut. What cannot be examined passes. */
+CROCUTA_CHECKED int cr_check_last_line(const char *path, crocuta_error *error);
+
 /* Open a regular file. gzi NULL: PATH.gzi if it exists. Codes as cr_reference_open. */
 CROCUTA_CHECKED int cr_source_open(const char *path, const char *gzi, int allow_truncated,
 				   cr_source **source, crocuta_error *error);

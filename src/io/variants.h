@@ -1,9 +1,9 @@
 /* variants.h - records of a VCF or BCF file in, the same records with new INFO tags out.
  *
  * Records, their order, samples and FORMAT pass through untouched. Nothing is delivered from a file
- * that turns out damaged or cut: truncation, a flipped bit and a text line without its end are EINPUT
- * (htslib's own tools pass over some of them), and then the output never appears. Beside io/atomic
- * this is the only file that writes VCF. htslib's types stay inside io. */
+ * that turns out damaged or cut: truncation, a flipped bit and a text line without its end are
+ * EINPUT (htslib's own tools pass over some of them), and then the output never appears. Beside
+ * io/atomic this is the only file that writes VCF. htslib's types stay inside io. */
 #ifndef CR_IO_VARIANTS_H
 #define CR_IO_VARIANTS_H
 
@@ -26,7 +26,8 @@ typedef struct cr_variants_options {
 	int64_t max_allele; /* longest REF or ALT text accepted, bytes; 0: 1 Mi */
 } cr_variants_options;
 
-/* One record, owned by whoever holds it. Strings live as long as it. */
+/* One record, owned by whoever holds it. Strings live as long as it, and it no longer than its
+ * reader. */
 typedef struct cr_variant {
 	const char *contig;        /* name in the file */
 	int64_t contig_index;      /* in cr_variants_contigs */
@@ -38,7 +39,8 @@ typedef struct cr_variant {
 	void *record;              /* htslib's */
 } cr_variant;
 
-/* Open a path or "-". EARG for contradicting options, or regions without index; EIO; EINPUT; EMEMORY.
+/* Open a path or "-". EARG for contradicting options, or regions without index; EIO; EINPUT;
+ * EMEMORY.
  */
 CROCUTA_CHECKED int cr_variants_open(const char *path, const cr_variants_options *options,
 				     cr_variants **variants, crocuta_error *error);
@@ -52,18 +54,22 @@ CROCUTA_CHECKED int cr_variants_next(cr_variants *variants, cr_variant **variant
 				     crocuta_error *error);
 void cr_variant_free(cr_variants *variants, cr_variant *variant);
 
+/* Line number `index` (from 0) among the input's header lines "##KEY..." whose key begins with
+ * `prefix`, as it stands in the input, or NULL behind the last. Lives as long as the reader. */
+const char *cr_variants_header_line(const cr_variants *variants, const char *prefix, int64_t index);
+
 /* "vcf", "vcf.gz" or "bcf": what the input is. */
 const char *cr_variants_format(const cr_variants *variants);
 
 /* 1 when records came so far in the order an index needs. */
 int cr_variants_sorted(const cr_variants *variants);
 
-/* The header as text, "##..." lines and the "#CHROM" line; cr_free'd by the caller, NULL when memory
- * is short. */
+/* The header as text, "##..." lines and the "#CHROM" line; cr_free'd by the caller, NULL when
+ * memory is short. */
 char *cr_variants_header(const cr_variants *variants);
 
-/* Add the header lines of `other` that `variants` lacks, so that a writer opened with `variants` takes
- * records of both. EINPUT where they define one tag or contig differently. */
+/* Add the header lines of `other` that `variants` lacks, so that a writer opened with `variants`
+ * takes records of both. EINPUT where they define one tag or contig differently. */
 CROCUTA_CHECKED int cr_variants_add_header(cr_variants *variants, const cr_variants *other,
 					   crocuta_error *error);
 
@@ -85,20 +91,23 @@ typedef struct cr_variants_writer_options {
 	const char *index;          /* NULL, "csi" or "tbi" */
 	const cr_variant_tag *tags; /* (tag_count), all Number=A */
 	int tag_count;
-	int overwrite_tags;         /* else a tag that the input's header has is EREFUSED */
+	int overwrite_tags;           /* else a tag that the input's header has is EREFUSED */
 	const char *source, *version; /* of the tags' header lines; version NULL: left out */
-	const char *const *lines;   /* whole header lines "##...", NULL-terminated; those of the input
-				       are kept too, unless equal */
-	const char *const *drop;    /* keys, NULL-terminated: "##KEY=" lines of the input left out; or
-				       NULL */
-	const cr_contigs *reference; /* adds ##contig lines that the input lacks, for contigs met (all,
-				       when the input has none), and their lengths; may be NULL */
-	const int64_t *contig_map;  /* (contigs of the input) index in `reference`, -1 none; or NULL */
+	const char *const *lines; /* whole header lines "##...", NULL-terminated; those of the input
+				     are kept too, unless equal */
+	const char *const *drop;  /* keys, NULL-terminated: "##KEY=" lines of the input left out; or
+				     NULL */
+	const cr_contigs
+		*reference; /* adds ##contig lines that the input lacks, for contigs met (all,
+			      when the input has none), and their lengths; may be NULL */
+	const int64_t
+		*contig_map; /* (contigs of the input) index in `reference`, -1 none; or NULL */
 	cr_output_options output;
 } cr_variants_writer_options;
 
 /* Open an output with the header of `variants`, or, with NULL, a fresh VCF 4.2 header over all
- * `reference` contigs. Call it after the first records are read, so that contigs they name are in. */
+ * `reference` contigs. Call it after the first records are read, so that contigs they name are in.
+ */
 CROCUTA_CHECKED int cr_variants_writer_open(cr_variants *variants,
 					    const cr_variants_writer_options *options,
 					    cr_variants_writer **writer, crocuta_error *error);
@@ -115,8 +124,8 @@ CROCUTA_CHECKED int cr_variants_write_new(cr_variants_writer *writer, int64_t re
 					  const float *floats, const char *const *texts,
 					  crocuta_error *error);
 
-/* Write a record of another reader as it is. Its header was added (cr_variants_add_header), else EINPUT
- * for a contig, tag or sample that the writer's header lacks. */
+/* Write a record of another reader as it is. Its header was added (cr_variants_add_header), else
+ * EINPUT for a contig, tag or sample that the writer's header lacks. */
 CROCUTA_CHECKED int cr_variants_copy(cr_variants_writer *writer, cr_variants *from,
 				     cr_variant *variant, crocuta_error *error);
 
