@@ -1,19 +1,170 @@
-/* session.c - plan a model for this machine, then run sequences and streams through it.
- *
- * Two ways of using threads, with the same bytes: short sequences go side by side, one thread each,
- * through all blocks; a long one is worked on by all threads together, chunk by chunk where the
- * convolution carries state, else as a whole.
- */
+/* session.c - the library's calls on sessions: what is asked is checked here, an engine computes. */
 #include <crocuta/session.h>
 
-#include <omp.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/engine.h"
 #include "model/network.h"
-#include "model/session_internal.h"
+
+void crocuta_session_options_init(crocuta_session_options *options)
+{
+	memset(options, 0, sizeof *options);
+	options->device = "auto";
+}
+
+/* ---- plan and make --------------------------------------------------------------------------- */
+
+static const cr_engine *const engines[] = {
+#define ENGINE(name) &cr_engine_##name,
+#include "model/engines.def"
+#undef ENGINE
+};
+
+/* The engine of a device: "auto", or a name up to a colon. */
+static int choose_engine(const char *device, const cr_engine **engine, crocuta_error *error)
+{
+	const char *name = device ? device : "auto";
+	const size_t length = strcspn(name, ":");
+
+	*engine = engines[0];
+	if (!strcmp(name, "auto"))
+		return 0;
+	for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
+		if (strlen(engines[i]->name) == length && !memcmp(engines[i]->name, name, length)) {
+			*engine = engines[i];
+			return 0;
+		}
+	if (!strncmp(name, "cuda", 4))
+		return cr_fail(error, CROCUTA_EDEVICE,
+			       "device %s: this build has no CUDA backend; use --device cpu", name);
+	return cr_fail(error, CROCUTA_EARG, "device %s: give auto or cpu", name);
+}
+
+static int check_options(const crocuta_session_options *o, const cr_network *network,
+			 crocuta_error *error)
+{
+	const int64_t length = o->max_length ? o->max_length : network->max_length;
+
+	if (o->threads < 0 || o->threads > 4096)
+		return cr_fail(error, CROCUTA_EARG, "%d threads: give 1 to 4096", o->threads);
+	if (o->max_length < 0 || o->max_length > network->max_length)
+		return cr_fail(error, CROCUTA_EARG,
+			       "length %lld: the model takes 1 to %lld tokens at a time",
+			       (long long)o->max_length, (long long)network->max_length);
+	if (o->convolution < CROCUTA_CONVOLUTION_AUTO ||
+	    o->convolution > CROCUTA_CONVOLUTION_NEARFAR)
+		return cr_fail(error, CROCUTA_EARG, "convolution %d is not one of enum "
+			       "crocuta_convolution", o->convolution);
+	if (o->batch < 0)
+		return cr_fail(error, CROCUTA_EARG, "batch %lld is negative", (long long)o->batch);
+	if (o->change_length && o->stream)
+		return cr_fail(error, CROCUTA_EARG, "a stream's session takes no changes");
+	if (o->change_length < 0 || o->change_length > length ||
+	    o->change_length > CROCUTA_CHANGE_LENGTH_MAX)
+		return cr_fail(error, CROCUTA_EARG,
+			       "changes of %lld tokens: give 0 to %d, and no more than the "
+			       "sequences, %lld",
+			       (long long)o->change_length, CROCUTA_CHANGE_LENGTH_MAX,
+			       (long long)length);
+	return 0;
+}
+
+static int check_memory(const crocuta_plan *p, int64_t limit, crocuta_error *error)
+{
+	if (limit <= 0 || p->total_bytes <= limit)
+		return 0;
+	return cr_fail(error, CROCUTA_EMEMORY,
+		       "needs %.1f MB (weights %.1f, filters %.1f, workspace %.1f, carried state "
+		       "%.1f, changes %.1f), the limit is %.1f MB; try a shorter --window or raise "
+		       "--max-mem",
+		       (double)p->total_bytes / 1e6, (double)p->weight_bytes / 1e6,
+		       (double)p->filter_bytes / 1e6, (double)p->workspace_bytes / 1e6,
+		       (double)p->state_bytes / 1e6, (double)p->change_bytes / 1e6,
+		       (double)limit / 1e6);
+}
+
+/* Everything but the allocations; *session NULL on failure. */
+static int open_session(const crocuta_model *model, const crocuta_session_options *given,
+			crocuta_session **session, crocuta_error *error)
+{
+	crocuta_session *s = cr_calloc(1, sizeof *s);
+	crocuta_session_options o;
+	int code;
+
+	*session = NULL;
+	if (!s)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
+	crocuta_session_options_init(&o);
+	if (given)
+		o = *given;
+	s->network = cr_model_network(model);
+	code = choose_engine(o.device, &s->engine, error);
+	if (!code)
+		code = check_options(&o, s->network, error);
+	if (code) {
+		cr_free(s);
+		return code;
+	}
+	s->max_length = o.max_length ? o.max_length : s->network->max_length;
+	s->change_length = o.change_length;
+	s->stream = o.stream != 0;
+	code = s->engine->open(s, &o, error);
+	if (!code)
+		code = check_memory(&s->plan, o.memory_limit, error);
+	if (code)
+		crocuta_session_free(s);
+	else
+		*session = s;
+	return code;
+}
+
+int crocuta_session_plan(const crocuta_model *model, const crocuta_session_options *options,
+			 crocuta_plan *plan, crocuta_error *error)
+{
+	crocuta_session *s;
+	int code = open_session(model, options, &s, error);
+
+	if (!code)
+		*plan = s->plan;
+	crocuta_session_free(s);
+	return code;
+}
+
+int crocuta_session_new(const crocuta_model *model, const crocuta_session_options *options,
+			crocuta_session **session, crocuta_error *error)
+{
+	int code = open_session(model, options, session, error);
+
+	if (!code)
+		code = (*session)->engine->prepare(*session, error);
+	if (code) {
+		crocuta_session_free(*session);
+		*session = NULL;
+	}
+	return code;
+}
+
+void crocuta_session_free(crocuta_session *s)
+{
+	if (!s)
+		return;
+	s->engine->close(s);
+	cr_free(s);
+}
+
+const crocuta_plan *crocuta_session_get_plan(const crocuta_session *s)
+{
+	return &s->plan;
+}
+
+void crocuta_session_get_times(crocuta_session *s, crocuta_stage_times *times, int reset)
+{
+	s->engine->times(s, times, reset);
+}
+
+/* ---- run ------------------------------------------------------------------------------------- */
 
 static int check_request(const crocuta_session *s, const crocuta_request *request, int *layer,
 			 crocuta_error *error)
@@ -32,8 +183,8 @@ static int check_request(const crocuta_session *s, const crocuta_request *reques
 	return 0;
 }
 
-int cr_session_check_tokens(const crocuta_session *s, const uint8_t *tokens, int64_t count,
-			    crocuta_error *error)
+static int check_tokens(const crocuta_session *s, const uint8_t *tokens, int64_t count,
+			crocuta_error *error)
 {
 	for (int64_t i = 0; i < count; i++)
 		if (tokens[i] >= s->network->vocabulary)
@@ -44,236 +195,26 @@ int cr_session_check_tokens(const crocuta_session *s, const uint8_t *tokens, int
 	return 0;
 }
 
-/* Rows as lines from one place to another, channel block by channel block. */
-static void copy_lines(float *to, int64_t to_stride, const float *from, int64_t from_stride,
-		       int64_t groups, int64_t rows)
+static int check_length(const crocuta_session *s, int64_t index, int64_t length,
+			crocuta_error *error)
 {
-	for (int64_t group = 0; group < groups; group++)
-		memcpy(to + group * to_stride, from + group * from_stride,
-		       (size_t)(rows * CR_LINE) * sizeof *to);
-}
-
-/* Where position keep->end of block `layer` stands in one of the kept arrays. */
-static float *kept_lines(const crocuta_session *s, const cr_kept_rows *keep, float *array,
-			 int64_t layer)
-{
-	return array + layer * s->packed.groups * keep->stride +
-	       (keep->end - keep->first) * CR_LINE;
-}
-
-static void keep_inputs(const crocuta_session *s, const cr_worker *w, const cr_kept_rows *keep,
-			int64_t layer, int64_t rows)
-{
-	copy_lines(kept_lines(s, keep, keep->v, layer), keep->stride, w->act.v, w->act.stride,
-		   s->packed.groups, rows);
-	if (layer > 0)
-		copy_lines(kept_lines(s, keep, keep->residual, layer), keep->stride,
-			   w->act.residual, w->act.stride, s->packed.groups, rows);
-}
-
-/* The results of rows [from, rows) behind the last pass. */
-static void keep_results(crocuta_session *s, cr_worker *w, cr_kept_rows *keep, int64_t from,
-			 int64_t rows)
-{
-	const int64_t at = keep->end - keep->first + from;
-	double start = cr_wall_seconds();
-
-	if (from < rows)
-		cr_local_output(&s->packed, &w->act, from, rows - from, 0,
-				keep->hidden + at * s->network->width,
-				keep->logits + at * s->network->vocabulary, w->tile, w->threads);
-	keep->end += rows;
-	w->times.head += cr_wall_seconds() - start;
-}
-
-int cr_session_run_blocks(crocuta_session *s, cr_worker *w, const uint8_t *tokens, int64_t rows,
-			  int layer, int64_t head_from, cr_convolution_state *states,
-			  cr_kept_rows *keep, crocuta_error *error)
-{
-	const int64_t history = s->packed.groups * 6 * CR_LINE;
-	double start = cr_wall_seconds(), now;
-
-	for (int64_t i = 0; i <= layer; i++) {
-		cr_convolution_lines lines = {.v = w->act.v,
-					      .gate = w->act.gate,
-					      .stride = w->act.stride,
-					      .rows = rows};
-		const cr_convolution_filter *filter;
-		cr_convolution_state *state = states ? &states[i] : w->state;
-		int code;
-
-		cr_local_pass(&s->packed, i, tokens, rows, &w->act,
-			      i < layer ? w->history + i * history : NULL, head_from, w->tile,
-			      w->threads);
-		now = cr_wall_seconds();
-		w->times.local += now - start;
-		start = now;
-		if (i == layer)
-			break;
-		code = cr_hyena_filter(&s->hyena, i, w->threads, &filter, error);
-		if (code)
-			return code;
-		now = cr_wall_seconds();
-		w->times.prepare += now - start;
-		start = now;
-		if (keep) {
-			keep_inputs(s, w, keep, i, rows);
-			lines.plain = kept_lines(s, keep, keep->y, i);
-			lines.plain_stride = keep->stride;
-		}
-		if (!states && state)
-			cr_convolution_state_reset(&s->hyena.plan, state);
-		cr_convolution_run(&s->hyena.plan, filter, state, &lines, w->far, w->convolution,
-				   w->threads);
-		now = cr_wall_seconds();
-		w->times.mixing += now - start;
-		start = now;
-	}
-	if (keep)
-		keep_results(s, w, keep, head_from, rows);
-	return 0;
-}
-
-void cr_session_forget_history(const crocuta_session *s, cr_worker *w)
-{
-	memset(w->history, 0,
-	       (size_t)(s->network->layers * s->packed.groups * 6 * CR_LINE) * sizeof *w->history);
-}
-
-/* Hand over rows [from, rows) of a worker's finished chunk, which starts at position `first`. */
-static int hand_over(crocuta_session *s, cr_worker *w, int64_t sequence, int64_t first,
-		     int64_t from, int64_t rows, int layer, const crocuta_request *request,
-		     crocuta_error *error)
-{
-	for (int64_t row = from; row < rows; row += CR_OUTPUT_ROWS) {
-		const int64_t count = rows - row < CR_OUTPUT_ROWS ? rows - row : CR_OUTPUT_ROWS;
-		float *hidden = request->want_hidden ? s->hidden : NULL;
-		float *logits = request->want_logits ? s->logits : NULL;
-		double start = cr_wall_seconds();
-		int code;
-
-		cr_local_output(&s->packed, &w->act, row, count, layer < s->network->layers, hidden,
-				logits, w->tile, w->threads);
-		w->times.head += cr_wall_seconds() - start;
-		code = request->rows(request->user, sequence, first + row, count, hidden, logits);
-		if (code)
-			return cr_fail(error, code, "stopped by the caller");
-	}
-	return 0;
-}
-
-/* One chunk of the stream in progress. */
-static int run_chunk(crocuta_session *s, int64_t sequence, const uint8_t *tokens, int64_t rows,
-		     int64_t report_from, int layer, const crocuta_request *request,
-		     crocuta_error *error)
-{
-	cr_worker *w = &s->together;
-	const int64_t first = s->position;
-	int64_t from = report_from - first;
-	int code;
-
-	from = from < 0 ? 0 : from > rows ? rows : from;
-	code = cr_session_run_blocks(s, w, tokens, rows, layer, from, s->states, NULL, error);
-	if (!code)
-		code = hand_over(s, w, sequence, first, from, rows, layer, request, error);
-	s->position += rows;
-	return code;
-}
-
-static int run_long(crocuta_session *s, int64_t index, const crocuta_sequence *sequence, int layer,
-		    const crocuta_request *request, crocuta_error *error)
-{
-	int code = 0;
-
-	crocuta_session_stream_reset(s);
-	if (!s->chunked) {
-		code = cr_session_run_blocks(s, &s->together, sequence->tokens, sequence->length,
-					     layer, sequence->report_from, NULL, NULL, error);
-		return code ? code
-			    : hand_over(s, &s->together, index, 0, sequence->report_from,
-					sequence->length, layer, request, error);
-	}
-	for (int64_t at = 0; !code && at < sequence->length; at += s->chunk_rows) {
-		const int64_t left = sequence->length - at;
-
-		code = run_chunk(s, index, sequence->tokens + at,
-				 left < s->chunk_rows ? left : s->chunk_rows, sequence->report_from,
-				 layer, request, error);
-	}
-	crocuta_session_stream_reset(s);
-	return code;
-}
-
-/* Up to s->batch short sequences side by side, results into s->hidden and s->logits. */
-static int run_side_by_side(crocuta_session *s, int64_t index, const crocuta_sequence *sequences,
-			    int64_t count, int layer, const crocuta_request *request,
-			    crocuta_error *error)
-{
-	const int64_t width = s->network->width, vocabulary = s->network->vocabulary;
-	const int raw = layer < s->network->layers;
-	int64_t rows = 0;
-	int code = 0;
-
-	for (int64_t i = 0; i < count; i++)
-		rows += sequences[i].length;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(s->plan.threads)                         \
-	if (count > 1 && rows >= CR_TEAM_ROWS)
-	for (int64_t i = 0; i < count; i++) {
-		const crocuta_sequence *q = &sequences[i];
-		cr_worker *w = &s->alone[omp_get_thread_num()];
-		float *hidden = request->want_hidden
-					? s->hidden + i * s->short_rows * width
-					: NULL;
-		float *logits = request->want_logits
-					? s->logits + i * s->short_rows * vocabulary
-					: NULL;
-		crocuta_error local = {0};
-		double start;
-		int result;
-
-		cr_session_forget_history(s, w);
-		result = cr_session_run_blocks(s, w, q->tokens, q->length, layer, q->report_from,
-					       NULL, NULL, &local);
-		if (result) {
-#pragma omp critical(cr_session_error)
-			if (!code)
-				code = cr_fail(error, result, "%s", local.message);
-			continue;
-		}
-		start = cr_wall_seconds();
-		cr_local_output(&s->packed, &w->act, q->report_from, q->length - q->report_from,
-				raw, hidden, logits, w->tile, 1);
-		w->times.head += cr_wall_seconds() - start;
-	}
-	for (int64_t i = 0; !code && i < count; i++) {
-		const crocuta_sequence *q = &sequences[i];
-
-		if (q->report_from == q->length)
-			continue;
-		code = request->rows(request->user, index + i, q->report_from,
-				     q->length - q->report_from,
-				     request->want_hidden ? s->hidden + i * s->short_rows * width
-							  : NULL,
-				     request->want_logits
-					     ? s->logits + i * s->short_rows * vocabulary
-					     : NULL);
-		if (code)
-			return cr_fail(error, code, "stopped by the caller");
-	}
-	return code;
+	if (length >= 1 && length <= s->max_length)
+		return 0;
+	return cr_fail(error, CROCUTA_EARG,
+		       "sequence %lld has %lld tokens; this session takes 1 to %lld",
+		       (long long)index, (long long)length, (long long)s->max_length);
 }
 
 static int check_sequence(const crocuta_session *s, const crocuta_sequence *q, int64_t index,
 			  crocuta_error *error)
 {
-	if (q->length < 1 || q->length > s->max_length)
-		return cr_fail(error, CROCUTA_EARG,
-			       "sequence %lld has %lld tokens; this session takes 1 to %lld",
-			       (long long)index, (long long)q->length, (long long)s->max_length);
-	if (q->report_from < 0 || q->report_from > q->length)
-		return cr_fail(error, CROCUTA_EARG, "sequence %lld: report_from %lld is outside it",
-			       (long long)index, (long long)q->report_from);
-	return cr_session_check_tokens(s, q->tokens, q->length, error);
+	int code = check_length(s, index, q->length, error);
+
+	if (!code && (q->report_from < 0 || q->report_from > q->length))
+		code = cr_fail(error, CROCUTA_EARG,
+			       "sequence %lld: report_from %lld is outside it", (long long)index,
+			       (long long)q->report_from);
+	return code ? code : check_tokens(s, q->tokens, q->length, error);
 }
 
 int crocuta_session_run(crocuta_session *s, const crocuta_sequence *sequences, int64_t count,
@@ -284,36 +225,14 @@ int crocuta_session_run(crocuta_session *s, const crocuta_sequence *sequences, i
 	crocuta_session_stream_reset(s);
 	for (int64_t i = 0; !code && i < count; i++)
 		code = check_sequence(s, &sequences[i], i, error);
-	if (s->reference)
-		return code ? code : cr_session_run_reference(s, sequences, count, layer, request,
-							      error);
-	for (int64_t i = 0; !code && i < count;) {
-		int64_t together = 0;
-
-		while (i + together < count && together < s->plan.batch &&
-		       sequences[i + together].length <= s->short_rows)
-			together++;
-		if (together) {
-			code = run_side_by_side(s, i, sequences + i, together, layer, request,
-						error);
-			i += together;
-		} else {
-			code = run_long(s, i, &sequences[i], layer, request, error);
-			i++;
-		}
-	}
-	return code;
+	return code ? code : s->engine->run(s, sequences, count, layer, request, error);
 }
 
 void crocuta_session_stream_reset(crocuta_session *s)
 {
-	s->position = 0;
-	s->pending_count = 0;
-	if (s->reference)
-		return;
-	cr_session_forget_history(s, &s->together);
-	for (int64_t i = 0; s->states && i < s->network->layers; i++)
-		cr_convolution_state_reset(&s->hyena.plan, &s->states[i]);
+	s->stream_begun = 0;
+	if (s->engine->stream_reset)
+		s->engine->stream_reset(s);
 }
 
 int crocuta_session_stream(crocuta_session *s, const uint8_t *tokens, int64_t count, int last,
@@ -321,61 +240,74 @@ int crocuta_session_stream(crocuta_session *s, const uint8_t *tokens, int64_t co
 {
 	int layer, code = check_request(s, request, &layer, error);
 
-	if (!code && (!s->stream || s->reference))
+	if (!code && (!s->stream || !s->engine->stream))
 		code = cr_fail(error, CROCUTA_EARG, "this session was not planned for streams");
-	if (!code && (s->position || s->pending_count) && layer != s->stream_layer)
+	if (!code && s->stream_begun && layer != s->stream_layer)
 		code = cr_fail(error, CROCUTA_EARG, "layer %d: this stream was begun with layer %d",
 			       layer, s->stream_layer);
 	if (!code)
-		code = cr_session_check_tokens(s, tokens, count, error);
+		code = check_tokens(s, tokens, count, error);
 	s->stream_layer = layer;
-	while (!code && (count > 0 || (last && s->pending_count > 0))) {
-		int64_t take = s->chunk_rows - s->pending_count;
-
-		take = take < count ? take : count;
-		if (take > 0) {
-			memcpy(s->pending + s->pending_count, tokens, (size_t)take);
-			s->pending_count += take;
-			tokens += take;
-			count -= take;
-		}
-		if (s->pending_count < s->chunk_rows && !(last && count == 0))
-			break;
-		code = run_chunk(s, 0, s->pending, s->pending_count, 0, layer, request, error);
-		s->pending_count = 0;
-	}
+	s->stream_begun |= count > 0;
+	if (!code)
+		code = s->engine->stream(s, tokens, count, last, layer, request, error);
 	if (code || last)
 		crocuta_session_stream_reset(s);
 	return code;
 }
 
-const crocuta_plan *crocuta_session_get_plan(const crocuta_session *s)
+/* ---- changes --------------------------------------------------------------------------------- */
+
+static int check_change(const crocuta_session *s, const crocuta_changed_sequence *q, int64_t index,
+			int64_t i, crocuta_error *error)
 {
-	return &s->plan;
+	const crocuta_change *c = &q->changes[i];
+
+	if (c->length < 1 || c->length > s->change_length)
+		return cr_fail(error, CROCUTA_EARG,
+			       "sequence %lld, change %lld: %lld tokens; this session takes 1 to "
+			       "%lld",
+			       (long long)index, (long long)i, (long long)c->length,
+			       (long long)s->change_length);
+	if (c->at < 0 || c->at > q->length - c->length)
+		return cr_fail(error, CROCUTA_EARG,
+			       "sequence %lld, change %lld: %lld tokens at %lld are not inside its "
+			       "%lld",
+			       (long long)index, (long long)i, (long long)c->length,
+			       (long long)c->at, (long long)q->length);
+	if (i > 0 && c->at < c[-1].at)
+		return cr_fail(error, CROCUTA_EARG, "sequence %lld, change %lld: not in order",
+			       (long long)index, (long long)i);
+	return check_tokens(s, c->tokens, c->length, error);
 }
 
-void crocuta_session_get_times(crocuta_session *s, crocuta_stage_times *times, int reset)
+static int check_changed(const crocuta_session *s, const crocuta_changed_sequence *q, int64_t index,
+			 crocuta_error *error)
 {
-	const double threads = s->plan.threads;
+	int code = check_length(s, index, q->length, error);
 
-	*times = s->together.times;
-	times->prepare += s->prepare_seconds;
-	for (int i = 0; s->alone && i < s->plan.threads; i++) {
-		times->local += s->alone[i].times.local / threads;
-		times->mixing += s->alone[i].times.mixing / threads;
-		times->head += s->alone[i].times.head / threads;
-		if (reset)
-			memset(&s->alone[i].times, 0, sizeof s->alone[i].times);
-	}
-	for (int i = 0; s->changes.worker && i < s->plan.threads; i++) {
-		cr_change_worker *w = &s->changes.worker[i];
+	if (!code && q->count < 0)
+		code = cr_fail(error, CROCUTA_EARG, "sequence %lld has %lld changes",
+			       (long long)index, (long long)q->count);
+	if (!code)
+		code = check_tokens(s, q->tokens, q->length, error);
+	for (int64_t i = 0; !code && i < q->count; i++)
+		code = check_change(s, q, index, i, error);
+	return code;
+}
 
-		times->local += w->times.local / threads;
-		times->mixing += w->times.mixing / threads;
-		times->head += w->times.head / threads;
-		if (reset)
-			memset(&w->times, 0, sizeof w->times);
-	}
-	if (reset)
-		memset(&s->together.times, 0, sizeof s->together.times);
+int crocuta_session_changes(crocuta_session *s, const crocuta_changed_sequence *sequences,
+			    int64_t count, crocuta_change_fn *rows, void *user,
+			    crocuta_error *error)
+{
+	int code = 0;
+
+	if (!s->change_length || !s->engine->changes)
+		return cr_fail(error, CROCUTA_EARG, "this session was not planned for changes");
+	if (!rows || count < 0)
+		return cr_fail(error, CROCUTA_EARG, "changes need a function that takes their rows");
+	crocuta_session_stream_reset(s);
+	for (int64_t i = 0; !code && i < count; i++)
+		code = check_changed(s, &sequences[i], i, error);
+	return code ? code : s->engine->changes(s, sequences, count, rows, user, error);
 }

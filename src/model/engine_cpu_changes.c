@@ -1,4 +1,4 @@
-/* session_changes.c - sequences with many small changes, each computed from its first difference on.
+/* engine_cpu_changes.c - sequences with many small changes, each computed from its first difference on.
  *
  * Everything before a change is shared with the sequence itself, in every layer (causality). From
  * there on, with dv the difference of the long convolution's inputs,
@@ -16,12 +16,10 @@
 #include <omp.h>
 #include <string.h>
 
-#include "backend/ref/reference_forward.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "model/network.h"
-#include "model/session_internal.h"
+#include "model/engine_cpu.h"
 
 /* Kept rows of all sequences computed side by side, bytes. */
 #define KEPT_BYTES ((int64_t)1 << 30)
@@ -37,7 +35,7 @@
 
 /* ---- plan and memory ------------------------------------------------------------------------- */
 
-static int64_t kept_bytes(const crocuta_session *s, int64_t rows)
+static int64_t kept_bytes(const cr_cpu *s, int64_t rows)
 {
 	const int64_t lines = s->network->layers * s->packed.groups * cr_stride_for(rows);
 
@@ -50,7 +48,7 @@ static int64_t ring_blocks(const cr_changes *c)
 	return (c->length + c->hyena.plan.block - 1) / c->hyena.plan.block;
 }
 
-static int64_t worker_bytes(const crocuta_session *s, int teams)
+static int64_t worker_bytes(const cr_cpu *s, int teams)
 {
 	const cr_changes *c = &s->changes;
 	const int64_t row = s->network->width + s->network->vocabulary;
@@ -62,11 +60,12 @@ static int64_t worker_bytes(const crocuta_session *s, int teams)
 			cr_convolution_scratch_bytes(&c->hyena.plan, ring_blocks(c)));
 }
 
-int cr_changes_plan(crocuta_session *s, int64_t length, crocuta_error *error)
+int cr_changes_plan(cr_cpu *s, int64_t length, crocuta_error *error)
 {
 	cr_changes *c = &s->changes;
 	int code;
 
+	c->length = length;
 	if (!length)
 		return 0;
 	code = cr_hyena_plan(&c->hyena, s->network, s->hyena.plan.kernels, length, 0,
@@ -100,7 +99,7 @@ int cr_changes_plan(crocuta_session *s, int64_t length, crocuta_error *error)
 }
 
 /* The taps of block 0, [groups][T][32]. */
-static int make_taps(crocuta_session *s, crocuta_error *error)
+static int make_taps(cr_cpu *s, crocuta_error *error)
 {
 	cr_changes *c = &s->changes;
 	const int64_t channels = s->packed.groups * CR_LINE, slice = 256;
@@ -130,7 +129,7 @@ static int make_taps(crocuta_session *s, crocuta_error *error)
 	return code;
 }
 
-static int alloc_kept(const crocuta_session *s, cr_kept_rows *k, int64_t rows, crocuta_error *error)
+static int alloc_kept(const cr_cpu *s, cr_kept_rows *k, int64_t rows, crocuta_error *error)
 {
 	const int64_t groups = s->packed.groups;
 
@@ -146,7 +145,7 @@ static int alloc_kept(const crocuta_session *s, cr_kept_rows *k, int64_t rows, c
 	return cr_fail(error, CROCUTA_EMEMORY, "out of memory for %lld kept rows", (long long)rows);
 }
 
-static int alloc_worker(const crocuta_session *s, cr_change_worker *w, int teams,
+static int alloc_worker(const cr_cpu *s, cr_change_worker *w, int teams,
 			crocuta_error *error)
 {
 	const cr_changes *c = &s->changes;
@@ -176,7 +175,7 @@ static int alloc_worker(const crocuta_session *s, cr_change_worker *w, int teams
 	return code;
 }
 
-int cr_changes_alloc(crocuta_session *s, crocuta_error *error)
+int cr_changes_alloc(cr_cpu *s, crocuta_error *error)
 {
 	cr_changes *c = &s->changes;
 	int code;
@@ -213,7 +212,7 @@ static void free_worker(cr_change_worker *w)
 	cr_free(w->convolution);
 }
 
-void cr_changes_free(crocuta_session *s)
+void cr_changes_free(cr_cpu *s)
 {
 	cr_changes *c = &s->changes;
 
@@ -236,14 +235,14 @@ void cr_changes_free(crocuta_session *s)
 
 /* ---- one change ------------------------------------------------------------------------------ */
 
-static const float *kept_at(const crocuta_session *s, const cr_kept_rows *keep, const float *array,
+static const float *kept_at(const cr_cpu *s, const cr_kept_rows *keep, const float *array,
 			    int64_t layer, int64_t position)
 {
 	return array + layer * s->packed.groups * keep->stride + (position - keep->first) * CR_LINE;
 }
 
 /* dv at all positions of the change, in place of its own v. */
-static void subtract_kept(const crocuta_session *s, const cr_kept_rows *keep, cr_change_worker *w,
+static void subtract_kept(const cr_cpu *s, const cr_kept_rows *keep, cr_change_worker *w,
 			  int64_t layer, const crocuta_change *change)
 {
 	const float *kept = kept_at(s, keep, keep->v, layer, change->at);
@@ -258,7 +257,7 @@ static void subtract_kept(const crocuta_session *s, const cr_kept_rows *keep, cr
 }
 
 /* gate * (h * v + h * dv) of block 0, whose dv is zero from row `count` on. */
-static void respond(const crocuta_session *s, const cr_kept_rows *keep, cr_change_worker *w,
+static void respond(const cr_cpu *s, const cr_kept_rows *keep, cr_change_worker *w,
 		    const crocuta_change *change, int64_t count)
 {
 	const cr_changes *c = &s->changes;
@@ -273,7 +272,7 @@ static void respond(const crocuta_session *s, const cr_kept_rows *keep, cr_chang
 	}
 }
 
-static int mix(crocuta_session *s, const cr_kept_rows *keep, cr_change_worker *w, int64_t layer,
+static int mix(cr_cpu *s, const cr_kept_rows *keep, cr_change_worker *w, int64_t layer,
 	       const crocuta_change *change, int64_t differing, int threads, crocuta_error *error)
 {
 	cr_changes *c = &s->changes;
@@ -302,7 +301,7 @@ static int mix(crocuta_session *s, const cr_kept_rows *keep, cr_change_worker *w
 }
 
 /* The history of the short filter in front of the change. */
-static void enter(const crocuta_session *s, const cr_kept_rows *keep, cr_change_worker *w,
+static void enter(const cr_cpu *s, const cr_kept_rows *keep, cr_change_worker *w,
 		  int64_t layer, const uint8_t *tokens, const crocuta_change *change)
 {
 	const int64_t before = change->at < 2 ? change->at : 2, from = change->at - before;
@@ -313,7 +312,7 @@ static void enter(const crocuta_session *s, const cr_kept_rows *keep, cr_change_
 }
 
 /* Rows of the change into w->hidden and w->logits. */
-static int run_change(crocuta_session *s, const cr_kept_rows *keep, cr_change_worker *w,
+static int run_change(cr_cpu *s, const cr_kept_rows *keep, cr_change_worker *w,
 		      const uint8_t *tokens, const crocuta_change *change, int threads,
 		      crocuta_error *error)
 {
@@ -378,7 +377,7 @@ static void fail(change_run *run, int code, const char *message)
 	}
 }
 
-static void do_change(crocuta_session *s, change_run *run, const cr_kept_rows *keep,
+static void do_change(cr_cpu *s, change_run *run, const cr_kept_rows *keep,
 		      int64_t sequence, int64_t change, cr_change_worker *w, int threads,
 		      int on_caller)
 {
@@ -411,7 +410,7 @@ static void do_change(crocuta_session *s, change_run *run, const cr_kept_rows *k
 }
 
 /* Changes [from, to) of one long sequence. */
-static void do_ready(crocuta_session *s, change_run *run, int64_t sequence, int64_t from, int64_t to)
+static void do_ready(cr_cpu *s, change_run *run, int64_t sequence, int64_t from, int64_t to)
 {
 	const cr_kept_rows *keep = &s->changes.kept[0];
 	const crocuta_change *changes = run->sequences[sequence].changes;
@@ -430,7 +429,7 @@ static void do_ready(crocuta_session *s, change_run *run, int64_t sequence, int6
 
 /* Rows of a sequence that its changes need, whole blocks so that a block's transform is the same
  * whatever the changes are. */
-static int64_t rows_needed(const crocuta_session *s, const crocuta_changed_sequence *q)
+static int64_t rows_needed(const cr_cpu *s, const crocuta_changed_sequence *q)
 {
 	const int64_t block = s->hyena.plan.block;
 	int64_t end = 0;
@@ -449,7 +448,7 @@ static int64_t first_wanted(const crocuta_changed_sequence *q)
 }
 
 /* Make room for `rows` more, keeping what a change that ends in them can need. */
-static void make_room(const crocuta_session *s, cr_kept_rows *k, int64_t rows)
+static void make_room(const cr_cpu *s, cr_kept_rows *k, int64_t rows)
 {
 	const int64_t keep = s->changes.length + 2, groups = s->network->layers * s->packed.groups;
 	const int64_t shift = k->end - k->first - keep;
@@ -471,15 +470,16 @@ static void make_room(const crocuta_session *s, cr_kept_rows *k, int64_t rows)
 }
 
 /* One long sequence by all threads. */
-static void do_long(crocuta_session *s, change_run *run, int64_t index)
+static void do_long(crocuta_session *session, change_run *run, int64_t index)
 {
+	cr_cpu *s = session->state;
 	const crocuta_changed_sequence *q = &run->sequences[index];
 	const int64_t rows = rows_needed(s, q), wanted = first_wanted(q);
 	const int64_t chunk = s->chunked ? s->chunk_rows : rows;
 	cr_kept_rows *keep = &s->changes.kept[0];
 	int64_t done = 0;
 
-	crocuta_session_stream_reset(s);
+	cr_cpu_stream_reset(session);
 	keep->first = keep->end = 0;
 	for (int64_t at = 0; at < rows && !failed(run); at += chunk) {
 		const int64_t here = rows - at < chunk ? rows - at : chunk;
@@ -489,7 +489,7 @@ static void do_long(crocuta_session *s, change_run *run, int64_t index)
 		int code;
 
 		make_room(s, keep, here);
-		code = cr_session_run_blocks(s, &s->together, q->tokens + at, here,
+		code = cr_cpu_run_blocks(s, &s->together, q->tokens + at, here,
 					     (int)s->network->layers, from,
 					     s->chunked ? s->states : NULL, keep, &local);
 		if (code) {
@@ -502,11 +502,11 @@ static void do_long(crocuta_session *s, change_run *run, int64_t index)
 		do_ready(s, run, index, done, ready);
 		done = ready;
 	}
-	crocuta_session_stream_reset(s);
+	cr_cpu_stream_reset(session);
 }
 
 /* Short sequences [index, index + count), count <= slots: first themselves, then all their changes. */
-static void do_short(crocuta_session *s, change_run *run, int64_t index, int64_t count)
+static void do_short(cr_cpu *s, change_run *run, int64_t index, int64_t count)
 {
 	int64_t changes = 0;
 
@@ -521,8 +521,8 @@ static void do_short(crocuta_session *s, change_run *run, int64_t index, int64_t
 		if (!q->count || failed(run))
 			continue;
 		keep->first = keep->end = 0;
-		cr_session_forget_history(s, w);
-		code = cr_session_run_blocks(s, w, q->tokens, rows_needed(s, q),
+		cr_cpu_forget_history(s, w);
+		code = cr_cpu_run_blocks(s, w, q->tokens, rows_needed(s, q),
 					     (int)s->network->layers, first_wanted(q), NULL, keep,
 					     &local);
 		if (code)
@@ -541,118 +541,16 @@ static void do_short(crocuta_session *s, change_run *run, int64_t index, int64_t
 	}
 }
 
-/* ---- the plain loops ------------------------------------------------------------------------- */
-
-/* Both sequences as a whole, in double: what the shortcuts are judged by. */
-static int run_reference(crocuta_session *s, change_run *run, int64_t count)
-{
-	const int64_t width = s->network->width, vocabulary = s->network->vocabulary;
-	const int layers = (int)s->network->layers;
-	float *hidden = cr_floats(s->max_length * width);
-	float *logits = cr_floats(s->max_length * vocabulary);
-	uint8_t *tokens = cr_calloc((size_t)s->max_length, 1);
-	crocuta_error *error = run->error;
-	int code = hidden && logits && tokens ? 0 : cr_fail(error, CROCUTA_EMEMORY, "out of memory");
-
-	for (int64_t i = 0; !code && i < count; i++) {
-		const crocuta_changed_sequence *q = &run->sequences[i];
-
-		code = cr_reference_forward(s->network, q->tokens, q->length, layers, s->hidden,
-					    s->logits, error);
-		for (int64_t j = 0; !code && j < q->count; j++) {
-			const crocuta_change *c = &q->changes[j];
-
-			memcpy(tokens, q->tokens, (size_t)c->at);
-			memcpy(tokens + c->at, c->tokens, (size_t)c->length);
-			code = cr_reference_forward(s->network, tokens, c->at + c->length, layers,
-						    hidden, logits, error);
-			if (code)
-				break;
-			code = run->rows(
-				run->user,
-				&(crocuta_change_rows){
-					.sequence = i,
-					.change = j,
-					.count = c->length,
-					.before = c->at ? s->logits + (c->at - 1) * vocabulary
-							: NULL,
-					.hidden = hidden + c->at * width,
-					.logits = logits + c->at * vocabulary,
-					.reference_hidden = s->hidden + c->at * width,
-					.reference_logits = s->logits + c->at * vocabulary,
-					.on_caller = 1});
-			if (code)
-				cr_fail(error, code, "stopped by the caller");
-		}
-	}
-	cr_free(hidden);
-	cr_free(logits);
-	cr_free(tokens);
-	return code;
-}
-
 /* ---- the call -------------------------------------------------------------------------------- */
 
-static int check_change(const crocuta_session *s, const crocuta_changed_sequence *q, int64_t index,
-			int64_t i, crocuta_error *error)
+int cr_cpu_changes(crocuta_session *session, const crocuta_changed_sequence *sequences,
+		   int64_t count, crocuta_change_fn *rows, void *user, crocuta_error *error)
 {
-	const crocuta_change *c = &q->changes[i];
-
-	if (c->length < 1 || c->length > s->changes.length)
-		return cr_fail(error, CROCUTA_EARG,
-			       "sequence %lld, change %lld: %lld tokens; this session takes 1 to "
-			       "%lld",
-			       (long long)index, (long long)i, (long long)c->length,
-			       (long long)s->changes.length);
-	if (c->at < 0 || c->at > q->length - c->length)
-		return cr_fail(error, CROCUTA_EARG,
-			       "sequence %lld, change %lld: %lld tokens at %lld are not inside its "
-			       "%lld",
-			       (long long)index, (long long)i, (long long)c->length,
-			       (long long)c->at, (long long)q->length);
-	if (i > 0 && c->at < c[-1].at)
-		return cr_fail(error, CROCUTA_EARG, "sequence %lld, change %lld: not in order",
-			       (long long)index, (long long)i);
-	return cr_session_check_tokens(s, c->tokens, c->length, error);
-}
-
-static int check_sequence(const crocuta_session *s, const crocuta_changed_sequence *q,
-			  int64_t index, crocuta_error *error)
-{
-	int code = 0;
-
-	if (q->length < 1 || q->length > s->max_length)
-		return cr_fail(error, CROCUTA_EARG,
-			       "sequence %lld has %lld tokens; this session takes 1 to %lld",
-			       (long long)index, (long long)q->length, (long long)s->max_length);
-	if (q->count < 0)
-		return cr_fail(error, CROCUTA_EARG, "sequence %lld has %lld changes",
-			       (long long)index, (long long)q->count);
-	code = cr_session_check_tokens(s, q->tokens, q->length, error);
-	for (int64_t i = 0; !code && i < q->count; i++)
-		code = check_change(s, q, index, i, error);
-	return code;
-}
-
-int crocuta_session_changes(crocuta_session *s, const crocuta_changed_sequence *sequences,
-			    int64_t count, crocuta_change_fn *rows, void *user,
-			    crocuta_error *error)
-{
+	cr_cpu *s = session->state;
 	crocuta_error own = {0};
 	change_run run = {.sequences = sequences, .rows = rows, .user = user,
 			  .error = error ? error : &own};
-	int code = 0;
 
-	if (!s->changes.length)
-		return cr_fail(error, CROCUTA_EARG, "this session was not planned for changes");
-	if (!rows || count < 0)
-		return cr_fail(error, CROCUTA_EARG, "changes need a function that takes their rows");
-	for (int64_t i = 0; !code && i < count; i++)
-		code = check_sequence(s, &sequences[i], i, error);
-	if (code)
-		return code;
-	if (s->reference)
-		return run_reference(s, &run, count);
 	for (int64_t i = 0; i < count && !run.code;) {
 		const int64_t left = count - i;
 		int64_t together = left < s->changes.slots ? left : s->changes.slots;
@@ -660,7 +558,7 @@ int crocuta_session_changes(crocuta_session *s, const crocuta_changed_sequence *
 		if (s->together.rows) {
 			together = 1;
 			if (sequences[i].count)
-				do_long(s, &run, i);
+				do_long(session, &run, i);
 		} else {
 			do_short(s, &run, i, together);
 		}

@@ -1,8 +1,9 @@
-/* session_internal.h - the parts of a session; session.c runs it, session_setup.c makes it. */
-#ifndef CR_MODEL_SESSION_INTERNAL_H
-#define CR_MODEL_SESSION_INTERNAL_H
+/* engine_cpu.h - the parts of a session on the CPU: engine_cpu_setup.c makes it, engine_cpu.c runs
+ * sequences and streams, engine_cpu_changes.c changes to them. */
+#ifndef CR_MODEL_ENGINE_CPU_H
+#define CR_MODEL_ENGINE_CPU_H
 
-#include <crocuta/session.h>
+#include "model/engine.h"
 
 #include "backend/cpu/convolution.h"
 #include "backend/cpu/local.h"
@@ -61,9 +62,8 @@ typedef struct cr_changes {
 	cr_change_worker *worker; /* (threads) */
 } cr_changes;
 
-struct crocuta_session {
+typedef struct cr_cpu {
 	const cr_network *network;
-	int reference;           /* plain loops instead of the engine */
 	cr_packed_network packed;
 	cr_hyena hyena;
 	crocuta_plan plan;
@@ -75,12 +75,11 @@ struct crocuta_session {
 	cr_convolution_state *states; /* (N) of the chunked sequence in progress */
 	uint8_t *pending;        /* (chunk_rows) tokens of a stream that wait for a chunk */
 	int64_t pending_count, position;
-	int stream_layer;        /* of the request that began the stream */
 	float *hidden;           /* results: (batch, short_rows, D) or (CR_OUTPUT_ROWS, D) */
 	float *logits;
 	double prepare_seconds;
 	cr_changes changes;
-};
+} cr_cpu;
 
 /* Floats between channel blocks for `rows` rows: padded so that blocks don't share cache sets. */
 static inline int64_t cr_stride_for(int64_t rows)
@@ -91,23 +90,27 @@ static inline int64_t cr_stride_for(int64_t rows)
 /* Passes 0 .. layer over `rows` rows of one sequence or chunk in the worker's activations. states:
  * (N) carried state, or NULL for a whole sequence. keep: or NULL; row 0 is then kept as position
  * keep->end, which moves on, and rows from head_from on are kept as results. */
-int cr_session_run_blocks(crocuta_session *session, cr_worker *worker, const uint8_t *tokens,
-			  int64_t rows, int layer, int64_t head_from, cr_convolution_state *states,
-			  cr_kept_rows *keep, crocuta_error *error);
+int cr_cpu_run_blocks(cr_cpu *s, cr_worker *worker, const uint8_t *tokens, int64_t rows, int layer,
+		      int64_t head_from, cr_convolution_state *states, cr_kept_rows *keep,
+		      crocuta_error *error);
 
 /* A sequence starts: nothing is known of what was before. */
-void cr_session_forget_history(const crocuta_session *session, cr_worker *worker);
+void cr_cpu_forget_history(const cr_cpu *s, cr_worker *worker);
 
-int cr_session_check_tokens(const crocuta_session *session, const uint8_t *tokens, int64_t count,
-			    crocuta_error *error);
+/* Position 0 again, with nothing carried. */
+void cr_cpu_stream_reset(crocuta_session *session);
 
-/* Plan (after the session's own plan), allocate, free. */
-int cr_changes_plan(crocuta_session *session, int64_t length, crocuta_error *error);
-int cr_changes_alloc(crocuta_session *session, crocuta_error *error);
-void cr_changes_free(crocuta_session *session);
+/* Plan (after all else is planned), allocate, run, free. */
+int cr_changes_plan(cr_cpu *s, int64_t length, crocuta_error *error);
+int cr_changes_alloc(cr_cpu *s, crocuta_error *error);
+int cr_cpu_changes(crocuta_session *session, const crocuta_changed_sequence *sequences,
+		   int64_t count, crocuta_change_fn *rows, void *user, crocuta_error *error);
+void cr_changes_free(cr_cpu *s);
 
-int cr_session_run_reference(crocuta_session *session, const crocuta_sequence *sequences,
-			     int64_t count, int layer, const crocuta_request *request,
-			     crocuta_error *error);
+/* The rest of the socket, see engine.h. */
+int cr_cpu_open(crocuta_session *session, const crocuta_session_options *options,
+		crocuta_error *error);
+int cr_cpu_prepare(crocuta_session *session, crocuta_error *error);
+void cr_cpu_close(crocuta_session *session);
 
 #endif
