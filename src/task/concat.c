@@ -123,6 +123,9 @@ char *cr_concat_command(const cr_concat *concat)
 		command += 8;
 	cr_provenance_date(date);
 	snprintf(text, bytes, "%s; Date=%s", command, date);
+	for (char *c = text; *c; c++) /* one line, whatever the names of files */
+		if ((unsigned char)*c < 32)
+			*c = ' ';
 	return text;
 }
 

@@ -152,6 +152,12 @@ static int read_header(array *a, int64_t input)
 	cr_source_close(source);
 	if (!code)
 		code = read_meta(a, path_of(a, input, 2), &meta);
+	if (!code && json_object_get(meta, "region"))
+		code = cr_fail(a->concat->error, CROCUTA_EREFUSED,
+			       "%.300s is the matrix of one region (--ism), which is not put "
+			       "together with others; name several regions in one run, as VCF or a "
+			       "table",
+			       path);
 	if (!code)
 		code = cr_facts_add_json(&facts, meta, a->concat->error);
 	if (code)
