@@ -54,10 +54,6 @@ CROCUTA_CHECKED int cr_variants_next(cr_variants *variants, cr_variant **variant
 				     crocuta_error *error);
 void cr_variant_free(cr_variants *variants, cr_variant *variant);
 
-/* Line number `index` (from 0) among the input's header lines "##KEY..." whose key begins with
- * `prefix`, as it stands in the input, or NULL behind the last. Lives as long as the reader. */
-const char *cr_variants_header_line(const cr_variants *variants, const char *prefix, int64_t index);
-
 /* "vcf", "vcf.gz" or "bcf": what the input is. */
 const char *cr_variants_format(const cr_variants *variants);
 
@@ -87,21 +83,23 @@ typedef struct cr_variant_tag {
 typedef struct cr_variants_writer_options {
 	const char *path;           /* or "-" */
 	char type;                  /* 'v', 'z', 'b', 'u' */
-	int level;                  /* of compression, -1: the default */
-	const char *index;          /* NULL, "csi" or "tbi" */
+	int level;                  /* of compression, 0 to 9; -1: the default */
+	const char *index;          /* NULL, "csi" or "tbi"; needs 'z' or 'b', and a regular file */
 	const cr_variant_tag *tags; /* (tag_count), all Number=A */
 	int tag_count;
-	int overwrite_tags;           /* else a tag that the input's header has is EREFUSED */
-	const char *source, *version; /* of the tags' header lines; version NULL: left out */
-	const char *const *lines; /* whole header lines "##...", NULL-terminated; those of the input
-				     are kept too, unless equal */
-	const char *const *drop;  /* keys, NULL-terminated: "##KEY=" lines of the input left out; or
-				     NULL */
-	const cr_contigs
-		*reference; /* adds ##contig lines that the input lacks, for contigs met (all,
-			      when the input has none), and their lengths; may be NULL */
-	const int64_t
-		*contig_map; /* (contigs of the input) index in `reference`, -1 none; or NULL */
+	int overwrite_tags; /* else a tag that the input's header has is EREFUSED */
+	/* Source= and Version= of the tags' header lines; NULL: left out. */
+	const char *source, *version;
+	/* Whole header lines "##...", NULL-terminated; those of the input are kept too, unless
+	 * equal. */
+	const char *const *lines;
+	/* Keys, NULL-terminated: "##KEY=" lines of the input left out; or NULL. */
+	const char *const *drop;
+	/* Adds ##contig lines that the input lacks, for contigs met (all, when the input has none),
+	 * and their lengths; may be NULL. */
+	const cr_contigs *reference;
+	/* (contigs of the input) index in `reference`, -1 none; or NULL: by name. */
+	const int64_t *contig_map;
 	cr_output_options output;
 } cr_variants_writer_options;
 
@@ -112,13 +110,14 @@ CROCUTA_CHECKED int cr_variants_writer_open(cr_variants *variants,
 					    const cr_variants_writer_options *options,
 					    cr_variants_writer **writer, crocuta_error *error);
 
-/* Write a record with its tags. floats: [float tags in order][ALTs], NaN is missing; texts: [text
- * tags][ALTs]. With 0 ALTs no tag is added. */
+/* Write a record with its tags, once: it is changed by it. One thread at a time for a reader and
+ * its writer. floats: [float tags in order][ALTs], NaN is missing; texts: [text tags][ALTs]. With 0
+ * ALTs no tag is added. */
 CROCUTA_CHECKED int cr_variants_write(cr_variants_writer *writer, cr_variant *variant,
 				      const float *floats, const char *const *texts,
 				      crocuta_error *error);
 
-/* The same for a record made here: position 0-based, alleles[0] is REF. */
+/* The same for a record made here, under a fresh header: position 0-based, alleles[0] is REF. */
 CROCUTA_CHECKED int cr_variants_write_new(cr_variants_writer *writer, int64_t reference_contig,
 					  int64_t position, const char *const *alleles, int count,
 					  const float *floats, const char *const *texts,

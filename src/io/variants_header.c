@@ -174,21 +174,6 @@ static int read_binary(cr_variants *variants, kstring_t *text, crocuta_error *er
 	return CROCUTA_OK;
 }
 
-/* Keep the lines as they came, for cr_variants_header_line. */
-static int keep_text(cr_variants *variants, const kstring_t *text, crocuta_error *error)
-{
-	variants->text = cr_calloc(text->l + 1, 1);
-	if (!variants->text)
-		return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory for its header",
-			       variants->shown);
-	memcpy(variants->text, text->s, text->l);
-	variants->text_bytes = (int64_t)text->l;
-	for (int64_t i = 0; i < variants->text_bytes; i++)
-		if (variants->text[i] == '\n')
-			variants->text[i] = '\0';
-	return CROCUTA_OK;
-}
-
 int cr_variants_read_header(cr_variants *variants, crocuta_error *error)
 {
 	kstring_t text = {0, 0, NULL};
@@ -200,7 +185,10 @@ int cr_variants_read_header(cr_variants *variants, crocuta_error *error)
 	if (!code)
 		code = check_lines(variants, text.s, text.l, error);
 	if (!code)
-		code = keep_text(variants, &text, error);
+		variants->text = cr_strdup(text.s);
+	if (!code && !variants->text)
+		code = cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory for its header",
+			       variants->shown);
 	if (!code && !(variants->header = bcf_hdr_init("r")))
 		code = cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory for its header",
 			       variants->shown);
@@ -213,13 +201,7 @@ int cr_variants_read_header(cr_variants *variants, crocuta_error *error)
 	return code;
 }
 
-const char *cr_variants_header_line(const cr_variants *variants, const char *prefix, int64_t index)
+char *cr_variants_header(const cr_variants *variants)
 {
-	const char *line = variants->text, *end = line + variants->text_bytes;
-	size_t length = strlen(prefix);
-
-	for (; line < end; line += strlen(line) + 1)
-		if (!strncmp(line, "##", 2) && !strncmp(line + 2, prefix, length) && !index--)
-			return line;
-	return NULL;
+	return cr_strdup(variants->text);
 }

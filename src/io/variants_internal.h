@@ -68,8 +68,7 @@ struct cr_variants {
 	htsFile *file; /* BCF; owns the stream */
 	BGZF *stream;
 	bcf_hdr_t *header; /* grows: htslib adds what records use and the header lacks */
-	char *text;        /* header as it came, lines NUL-terminated */
-	int64_t text_bytes;
+	char *text;        /* the header as it came */
 	kstring_t line;
 	int64_t number;      /* line of a VCF, record of a BCF last begun, from 1 */
 	cr_contigs *contigs; /* by index ... */
@@ -104,6 +103,9 @@ CROCUTA_CHECKED int cr_variants_read_line(cr_variants *variants, int columns, in
  * allowed? */
 CROCUTA_CHECKED int cr_variants_check_end(const cr_variants *variants, crocuta_error *error);
 int cr_variants_cut_is_fine(const cr_variants *variants);
+
+/* Take in contigs that the header has got since. */
+CROCUTA_CHECKED int cr_variants_extend_contigs(cr_variants *variants, crocuta_error *error);
 
 /* Next record of the file, whatever the filters; *found 0 at the proven end (variants_read.c). */
 CROCUTA_CHECKED int cr_variants_read_record(cr_variants *variants, bcf1_t *record, int *found,

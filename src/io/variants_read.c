@@ -108,8 +108,7 @@ static int check_file_end(const cr_variants *variants, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
-/* Take in contigs that the header has got since. */
-static int extend_contigs(cr_variants *variants, crocuta_error *error)
+int cr_variants_extend_contigs(cr_variants *variants, crocuta_error *error)
 {
 	const bcf_hdr_t *header = variants->header;
 	int code = CROCUTA_OK;
@@ -193,7 +192,7 @@ int cr_variants_open(const char *path, const cr_variants_options *options, cr_va
 	if (!code)
 		code = cr_variants_read_header(made, error);
 	if (!code)
-		code = extend_contigs(made, error);
+		code = cr_variants_extend_contigs(made, error);
 	if (!code) {
 		made->declared = cr_contigs_count(made->contigs);
 		made->hrecs = made->header->nhrec;
@@ -371,7 +370,7 @@ int cr_variants_read_record(cr_variants *variants, bcf1_t *record, int *found, c
 				  : read_text_record(variants, record, found, error);
 
 	if (!code && *found)
-		code = extend_contigs(variants, error);
+		code = cr_variants_extend_contigs(variants, error);
 	if (!code && *found)
 		code = check_record(variants, record, error);
 	return code;
