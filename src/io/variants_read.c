@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <htslib/hfile.h>
 
@@ -252,27 +253,50 @@ static int check_errcode(const cr_variants *variants, const bcf1_t *record, croc
 	return what ? cr_variants_fail(variants, what, error) : CROCUTA_OK;
 }
 
+/* "." or a number as C writes it; htslib takes the beginning and drops the rest. */
+static int is_quality(const char *text, size_t bytes)
+{
+	size_t digits = 0, i = bytes && (text[0] == '-' || text[0] == '+');
+
+	if (bytes == 1 && text[0] == '.')
+		return 1;
+	for (; i < bytes && strchr("0123456789.", text[i]); i++)
+		digits += text[i] != '.';
+	if (digits && i < bytes && (text[i] == 'e' || text[i] == 'E')) {
+		i += 1 + (i + 1 < bytes && (text[i + 1] == '-' || text[i + 1] == '+'));
+		while (i < bytes && text[i] >= '0' && text[i] <= '9')
+			i++;
+	}
+	return (digits && i == bytes) || (bytes == 3 && !strncasecmp(text, "inf", 3)) ||
+	       (bytes == 3 && !strncasecmp(text, "nan", 3));
+}
+
 /* The columns that htslib has no sentence about. */
 static int check_columns(const cr_variants *variants, crocuta_error *error)
 {
-	const char *line = variants->line.s, *tab = line, *position;
-	int tabs = 0;
+	const char *line = variants->line.s, *column[8] = {line};
+	int64_t position;
+	int columns = 1;
 
 	if (line[0] == '#')
 		return cr_variants_fail(variants, "a header line among the records", error);
-	while (tabs < 7 && (tab = strchr(tab, '\t'))) {
-		tab++;
-		tabs++;
-	}
-	if (tabs < 7)
+	for (const char *tab = line; columns < 8 && (tab = strchr(tab, '\t'));)
+		column[columns++] = ++tab;
+	if (columns < 8)
 		return cr_variants_fail(variants,
 					"a record has 8 columns or more, set apart by tabs", error);
-	position = strchr(line, '\t') + 1;
-	if (position == line + 1)
-		return cr_variants_fail(variants, "CHROM is empty", error);
-	if (cr_parse_integer(position, strcspn(position, "\t")) < 0 ||
-	    cr_parse_integer(position, strcspn(position, "\t")) > FURTHEST)
+	position = cr_parse_integer(column[1], (size_t)(column[2] - column[1] - 1));
+	if (position < 0 || position > FURTHEST)
 		return cr_variants_fail(variants, "POS is not a position", error);
+	if (!bcf_hdr_nsamples(variants->header)) { /* else htslib counts them */
+		const char *format = strchr(column[7], '\t');
+
+		if (format && strchr(format + 1, '\t'))
+			return cr_variants_fail(variants, "has sample columns, and the header none",
+						error);
+	}
+	if (!is_quality(column[5], (size_t)(column[6] - column[5] - 1)))
+		return cr_variants_fail(variants, "QUAL is not a number", error);
 	return CROCUTA_OK;
 }
 

@@ -26,25 +26,41 @@ int cr_variants_fail(const cr_variants *variants, const char *what, crocuta_erro
 		       (long long)variants->number, what);
 }
 
-/* Look at new bytes; nothing of a line is kept beyond a column that is too long. */
+static int fail_item(const cr_variants *variants, const struct columns *columns, const char *what,
+		     crocuta_error *error)
+{
+	char text[160];
+
+	snprintf(text, sizeof text, "%s%s %s", columns->column == 4 ? "an " : "",
+		 column_names[columns->column], what);
+	return cr_variants_fail(variants, text, error);
+}
+
+/* Look at new bytes. An item that is too long is not taken in to its end, and htslib would read an
+ * empty one as ".". */
 static int scan(const cr_variants *variants, struct columns *columns, const char *bytes,
 		size_t count, crocuta_error *error)
 {
-	char what[160];
+	char what[80];
 
 	for (size_t i = 0; i < count && columns->column < 5; i++) {
-		if (bytes[i] == '\t') {
-			columns->column++;
-			columns->item = 0;
-		} else if (bytes[i] == ',' && columns->column == 4) {
-			columns->item = 0;
-		} else if (++columns->item > variants->max_allele) {
-			snprintf(what, sizeof what, "%s is longer than %lld bytes",
-				 column_names[columns->column], (long long)variants->max_allele);
-			return cr_variants_fail(variants, what, error);
+		int tab = bytes[i] == '\t';
+
+		if (!tab && !(bytes[i] == ',' && columns->column == 4)) {
+			columns->item++;
+			continue;
 		}
+		if (!columns->item)
+			return fail_item(variants, columns, "is empty", error);
+		if (columns->item > variants->max_allele)
+			break;
+		columns->column += tab;
+		columns->item = 0;
 	}
-	return CROCUTA_OK;
+	if (columns->item <= variants->max_allele)
+		return CROCUTA_OK;
+	snprintf(what, sizeof what, "is longer than %lld bytes", (long long)variants->max_allele);
+	return fail_item(variants, columns, what, error);
 }
 
 int cr_variants_cut_is_fine(const cr_variants *variants)
