@@ -166,7 +166,7 @@ static int kind_of(const char *path, enum kind *kind, crocuta_error *error)
 	else if (!memcmp(head, "##crocuta", 9))
 		*kind = KIND_TEXT;
 	else if (!memcmp(head, "\x26\xfc\x8f\x88", 4) || !memcmp(head, "\x88\x8f\xfc\x26", 4))
-		return cr_fail(error, CROCUTA_EREFUSED,
+		return cr_fail(error, CROCUTA_EARG,
 			       "%.200s is a bigWig, which is written in one go with all its "
 			       "contigs; put bedgraph outputs together, or name all regions in "
 			       "one run of embed",
@@ -191,7 +191,7 @@ static int kinds_of(const cr_concat *concat, enum kind *kind)
 		if (code)
 			return code;
 		if (i && other != *kind)
-			return cr_fail(concat->error, CROCUTA_EREFUSED,
+			return cr_fail(concat->error, CROCUTA_EARG,
 				       "%.200s is %s, %.200s is %s: only files of one kind are put "
 				       "together",
 				       inputs[0], names[*kind], inputs[i], names[other]);

@@ -80,7 +80,14 @@ static const char *end_of_value(const char *text)
 	return text;
 }
 
-/* `<ID=a,Number=A,Version="1">` as PREFIX.ID, PREFIX.Number; the version is of the run. */
+/* Of the run (Version), or of the file (IDX, the number of a tag in a BCF). */
+static int is_no_fact(const char *name, size_t bytes)
+{
+	return (bytes == 7 && !memcmp(name, "Version", 7)) ||
+	       (bytes == 3 && !memcmp(name, "IDX", 3));
+}
+
+/* `<ID=a,Number=A>` as PREFIX.ID, PREFIX.Number. */
 static int add_structure(cr_facts *facts, const char *prefix, const char *text,
 			 crocuta_error *error)
 {
@@ -97,7 +104,7 @@ static int add_structure(cr_facts *facts, const char *prefix, const char *text,
 		end = end_of_value(equal + 1);
 		snprintf(key, sizeof key, "%.60s.%.*s", prefix,
 			 (int)(equal - text < 60 ? equal - text : 60), text);
-		if (equal - text != 7 || memcmp(text, "Version", 7))
+		if (!is_no_fact(text, (size_t)(equal - text)))
 			code = add(facts, key, strlen(key), equal + 1, (size_t)(end - equal - 1),
 				   error);
 		text = end;

@@ -128,7 +128,7 @@ static int check_order(text *t, const cr_lines *lines)
 	if (at < 0 ? cr_contigs_add(t->seen, line, name, 1, t->concat->error) != 0 : 0)
 		return CROCUTA_EMEMORY;
 	if ((at >= 0 && at != count - 1) || start < t->end)
-		return cr_fail(t->concat->error, CROCUTA_EREFUSED,
+		return cr_fail(t->concat->error, CROCUTA_EINPUT,
 			       "%.200s: line %lld, %.40s, overlaps or goes back behind what came "
 			       "before; give bedGraph files in the order of the genome",
 			       path, (long long)lines->number, line);
