@@ -540,13 +540,15 @@ int cr_output_finish(cr_output *output, crocuta_error *error)
 
 static int sync_directory(const cr_output *output, crocuta_error *error)
 {
-	char *directory = directory_of(output->target);
+	const char *slash = strrchr(output->target, '/');
+	char directory[PATH_MAX] = "."; /* no allocation: the output is there already */
 	int fd, failed;
 
-	if (!directory)
-		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a file name");
+	if (slash)
+		snprintf(directory, sizeof directory, "%.*s",
+			 slash == output->target ? 1 : (int)(slash - output->target),
+			 output->target);
 	fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cr_free(directory);
 	if (fd < 0)
 		return CROCUTA_OK; /* not readable: the rename itself has succeeded */
 	failed = fsync(fd) && errno != EINVAL && errno != ENOSYS && errno != EROFS;

@@ -1,0 +1,861 @@
+/* crocuta_score_run from C: numbers against whole windows run here, statuses, and what must not
+ * change the bytes of an output. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <crocuta/crocuta.h>
+
+#include "base/memory.h"
+
+#define MODEL "test-data/golden/hyenadna-d128-n2-m1026"
+#define LENGTH 3000
+#define ROWS 512
+
+static char directory[] = "/tmp/crocuta-score-XXXXXX";
+static char fasta[128], backward[128], variants[128], output[128];
+static char forward[LENGTH + 1], reversed[LENGTH + 1];
+static crocuta_model *model;
+
+/* ---- files ----------------------------------------------------------------------------------- */
+
+static void write_file(const char *path, const char *format, ...) CROCUTA_PRINTF(2, 3);
+
+static void write_file(const char *path, const char *format, ...)
+{
+	FILE *stream = fopen(path, "w");
+	va_list list;
+
+	assert_non_null(stream);
+	va_start(list, format);
+	vfprintf(stream, format, list);
+	va_end(list);
+	assert_int_equal(fclose(stream), 0);
+}
+
+static char *read_file(const char *path)
+{
+	FILE *stream = fopen(path, "r");
+	char *text = calloc(1, 1 << 20);
+
+	assert_non_null(stream);
+	assert_non_null(text);
+	assert_true(fread(text, 1, (1 << 20) - 1, stream) > 0);
+	fclose(stream);
+	return text;
+}
+
+static char complement(char base)
+{
+	return base == 'A' ? 'T' : base == 'C' ? 'G' : base == 'G' ? 'C' : base == 'T' ? 'A' : 'N';
+}
+
+static int prepare(void **state)
+{
+	uint64_t bits = 88172645463325252u;
+	crocuta_error error = {0};
+
+	(void)state;
+	assert_non_null(mkdtemp(directory));
+	snprintf(fasta, sizeof fasta, "%s/in.fa", directory);
+	snprintf(backward, sizeof backward, "%s/backward.fa", directory);
+	snprintf(variants, sizeof variants, "%s/in.vcf", directory);
+	snprintf(output, sizeof output, "%s/out.tsv", directory);
+	for (int i = 0; i < LENGTH; i++) {
+		bits ^= bits << 13;
+		bits ^= bits >> 7;
+		bits ^= bits << 17;
+		forward[i] = "ACGT"[bits >> 20 & 3];
+		if (i >= 1000 && i < 1060) /* a repeat */
+			forward[i] = "CA"[i & 1];
+		if (i >= 2000 && i < 2050)
+			forward[i] = 'N';
+	}
+	for (int i = 0; i < LENGTH; i++)
+		reversed[i] = complement(forward[LENGTH - 1 - i]);
+	write_file(fasta, ">one\n%s\n>two\n%.300s\n", forward, forward + 500);
+	write_file(backward, ">one\n%s\n", reversed);
+	if (crocuta_model_open(MODEL, NULL, &model, &error))
+		fail_msg("%s", error.message);
+	return 0;
+}
+
+static int clean(void **state)
+{
+	(void)state;
+	crocuta_model_close(model);
+	unlink(fasta);
+	unlink(backward);
+	unlink(variants);
+	unlink(output);
+	return rmdir(directory); /* fails when a part file was left behind */
+}
+
+/* ---- runs ------------------------------------------------------------------------------------ */
+
+typedef struct row {
+	char chrom[32], id[32], ref[400], alt[400], status[40];
+	int64_t position;
+	double value[4]; /* LLR, LLR_FWD, LLR_REV, DIST */
+} row;
+
+static row rows[ROWS];
+static int row_count;
+
+static void read_rows(void)
+{
+	char *text = read_file(output), *line = text;
+
+	row_count = 0;
+	for (char *end; *line; line = end + 1) {
+		char field[4][40];
+		row *r = &rows[row_count];
+
+		end = line + strcspn(line, "\n");
+		if (*line == '#')
+			continue;
+		assert_true(row_count++ < ROWS);
+		assert_int_equal(sscanf(line,
+					"%31[^\t]\t%ld\t%31[^\t]\t%399[^\t]\t%399[^\t]\t%39[^\t]\t"
+					"%39[^\t]\t%39[^\t]\t%39[^\t]\t%39[^\n]",
+					r->chrom, &r->position, r->id, r->ref, r->alt, field[0],
+					field[1], field[2], field[3], r->status),
+				 10);
+		for (int i = 0; i < 4; i++)
+			r->value[i] = strcmp(field[i], ".") ? strtod(field[i], NULL) : NAN;
+	}
+	free(text);
+}
+
+static crocuta_score_options options_for_test(void)
+{
+	crocuta_score_options options;
+
+	crocuta_score_options_init(&options);
+	options.input = variants;
+	options.reference = fasta;
+	options.output = output;
+	options.window = 128;
+	options.readout = 32;
+	options.no_version = 1;
+	options.session.threads = 2;
+	return options;
+}
+
+static crocuta_score_report run(const crocuta_score_options *options)
+{
+	crocuta_score_report report;
+	crocuta_error error = {0};
+
+	if (crocuta_score_run(model, options, &report, &error))
+		fail_msg("%s", error.message);
+	if (options->output == output)
+		read_rows();
+	return report;
+}
+
+#define HEADER "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+
+/* Many records of the first contig: SNVs, insertions, deletions, MNVs, in the repeat, at both ends. */
+static void write_variants(void)
+{
+	static const int at[] = {0, 1, 40, 95, 96, 97, 127, 128, 300, 301, 301, 500, 900, 996, 1010,
+				 1030, 1060, 1500, 1900, 1990, 2060, 2100, 2500, 2870, 2950, 2990};
+	FILE *stream = fopen(variants, "w");
+
+	assert_non_null(stream);
+	fputs(HEADER, stream);
+	for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+		const char *c = forward + at[i];
+		char snv = c[0] == 'A' ? 'G' : 'A';
+
+		fprintf(stream, "one\t%d\tsnv\t%c\t%c\t.\t.\t.\n", at[i] + 1, c[0], snv);
+		fprintf(stream, "one\t%d\tins\t%c\t%cCA,%cGATTACA\t.\t.\t.\n", at[i] + 1, c[0],
+			c[0], c[0]);
+		fprintf(stream, "one\t%d\tdel\t%.4s\t%c\t.\t.\t.\n", at[i] + 1, c, c[0]);
+		fprintf(stream, "one\t%d\tmnv\t%.3s\t%c%c%c\t.\t.\t.\n", at[i] + 1, c, snv, c[1],
+			complement(c[2]));
+	}
+	fprintf(stream, "two\t150\tshort\t%c\t%c,<DEL>\t.\t.\t.\n", forward[649],
+		complement(forward[649]));
+	assert_int_equal(fclose(stream), 0);
+}
+
+/* ---- the plainest way ------------------------------------------------------------------------ */
+
+typedef struct haplotype {
+	char bases[LENGTH + 400];
+	int64_t length;
+} haplotype;
+
+typedef struct plain {
+	int64_t start, at, count;
+	int edge;
+} plain;
+
+static void make_haplotype(const char *contig, int64_t length, const row *r, int alternative,
+			   int reverse, haplotype *h)
+{
+	const char *text = alternative ? r->alt : r->ref;
+	int64_t p = r->position - 1, after = p + (int64_t)strlen(r->ref);
+
+	h->length = 0;
+	for (int64_t i = 0; i < p; i++)
+		h->bases[h->length++] = contig[i];
+	for (; *text; text++)
+		h->bases[h->length++] = *text;
+	for (int64_t i = after; i < length; i++)
+		h->bases[h->length++] = contig[i];
+	for (int64_t i = 0, j = h->length - 1; reverse && i <= j; i++, j--) {
+		char kept = complement(h->bases[i]);
+
+		h->bases[i] = complement(h->bases[j]);
+		h->bases[j] = kept;
+	}
+}
+
+static plain find_place(const crocuta_score_options *o, const haplotype *a, const haplotype *b)
+{
+	const int64_t shorter = a->length < b->length ? a->length : b->length;
+	const int64_t step = o->step ? o->step : o->window / 2;
+	plain p = {0};
+	int64_t end;
+
+	while (p.at < shorter && a->bases[p.at] == b->bases[p.at])
+		p.at++;
+	p.count = o->readout < shorter - p.at ? o->readout : shorter - p.at;
+	end = p.at + p.count;
+	if (o->placement == CROCUTA_PLACEMENT_FIXED) {
+		p.start = p.at - (o->window - o->readout);
+		p.edge = p.start < 0 || p.count < o->readout;
+		p.start = p.start < 0 ? 0 : p.start;
+		return p;
+	}
+	while (p.start + o->window < end)
+		p.start += step;
+	p.edge = p.at - p.start < o->window - o->readout - step + 1 || p.count < o->readout;
+	return p;
+}
+
+typedef struct sums {
+	const crocuta_score_options *options;
+	const haplotype *haplotype[2];
+	plain place;
+	double log_probability[2];
+	int64_t compared;
+	double vector[2][128];
+} sums;
+
+static int add_rows(void *user, int64_t side, int64_t first, int64_t count, const float *hidden,
+		    const float *logits)
+{
+	sums *s = user;
+	const int64_t v = crocuta_model_get_info(model)->vocabulary;
+
+	for (int64_t i = 0; i < count; i++, hidden += 128, logits += v) {
+		int64_t position = s->place.start + first + i, next = position + 1;
+		double sum = 0;
+
+		if (position >= s->place.at)
+			for (int d = 0; d < 128; d++)
+				s->vector[side][d] += (double)hidden[d];
+		if (next < s->place.at || next >= s->place.at + s->place.count ||
+		    s->haplotype[0]->bases[next] == 'N' || s->haplotype[1]->bases[next] == 'N')
+			continue;
+		for (int64_t j = 0; j < v; j++) {
+			int base = 0;
+
+			for (int k = 0; k < 4; k++)
+				base |= crocuta_model_token(model, "ACGT"[k]) == j;
+			if (base || !s->options->classes)
+				sum += exp((double)logits[j]);
+		}
+		s->compared += side;
+		s->log_probability[side] += (double)logits[crocuta_model_token(
+						    model, s->haplotype[side]->bases[next])] -
+					    log(sum);
+	}
+	return 0;
+}
+
+/* LLR and DIST of one strand. */
+static void judge(crocuta_session *session, const crocuta_score_options *o, const row *r,
+		  int reverse, double *llr, double *distance, double *scale, int *edge)
+{
+	static haplotype h[2];
+	static uint8_t tokens[2][2048];
+	const int two = !strcmp(r->chrom, "two");
+	crocuta_sequence sequences[2];
+	sums s = {.options = o, .haplotype = {&h[0], &h[1]}};
+	crocuta_request request = {
+		.layer = -1, .want_hidden = 1, .want_logits = 1, .rows = add_rows, .user = &s};
+	double aa = 0, bb = 0, ab = 0;
+
+	for (int k = 0; k < 2; k++)
+		make_haplotype(forward + (two ? 500 : 0), two ? 300 : LENGTH, r, k, reverse, &h[k]);
+	s.place = find_place(o, &h[0], &h[1]);
+	for (int k = 0; k < 2; k++) {
+		sequences[k] = (crocuta_sequence){
+			.tokens = tokens[k],
+			.length = s.place.at + s.place.count - s.place.start};
+		for (int64_t i = 0; i < sequences[k].length; i++)
+			tokens[k][i] =
+				crocuta_model_token(model, h[k].bases[s.place.start + i]);
+	}
+	assert_int_equal(crocuta_session_run(session, sequences, 2, &request, NULL), 0);
+	for (int d = 0; d < 128; d++) {
+		aa += s.vector[0][d] * s.vector[0][d];
+		bb += s.vector[1][d] * s.vector[1][d];
+		ab += s.vector[0][d] * s.vector[1][d];
+	}
+	*llr = s.log_probability[1] - s.log_probability[0];
+	*scale += fabs(s.log_probability[1]) + fabs(s.log_probability[0]);
+	if (o->reduce == CROCUTA_REDUCE_MEAN)
+		*llr /= (double)s.compared;
+	*distance = 1 - ab / sqrt(aa * bb);
+	*edge |= s.place.edge;
+}
+
+/* scale: of the sums that b is the difference of (this model knows what it wants: nats by the
+ * hundred). Six digits are printed. */
+static int near(double a, double b, double scale)
+{
+	return fabs(a - b) <= 2e-5 + 1e-5 * fabs(b) + 5e-7 * scale;
+}
+
+/* Run, and hold every number against judge(). */
+static void check_numbers(const crocuta_score_options *o)
+{
+	crocuta_session_options how;
+	crocuta_session *session;
+	int scored = 0;
+
+	run(o);
+	crocuta_session_options_init(&how);
+	how.device = o->session.device;
+	how.max_length = o->window;
+	how.threads = 1;
+	assert_int_equal(crocuta_session_new(model, &how, &session, NULL), 0);
+	for (int i = 0; i < row_count; i++) {
+		double llr[2] = {0}, distance[2] = {0}, n = 0, sum = 0, far = 0, scale = 0;
+		int edge = 0;
+		const row *r = &rows[i];
+
+		if (strncmp(r->status, "OK", 2))
+			continue;
+		scored++;
+		for (int s = 0; s < 2; s++) {
+			if (!(o->strands & (1 << s))) {
+				assert_true(isnan(r->value[1 + s]));
+				continue;
+			}
+			judge(session, o, r, s, &llr[s], &distance[s], &scale, &edge);
+			if (!near(r->value[1 + s], llr[s], scale))
+				fail_msg("%s:%ld %s %s strand %d: %g, not %g", r->chrom,
+					 r->position, r->ref, r->alt, s, r->value[1 + s], llr[s]);
+			sum += llr[s];
+			far += distance[s];
+			n++;
+		}
+		assert_true(near(r->value[0], sum / n, scale));
+		assert_true(near(r->value[3], far / n, 0));
+		assert_int_equal(strstr(r->status, "EDGE") != NULL, edge);
+	}
+	assert_true(scored > 100);
+	crocuta_session_free(session);
+}
+
+static void numbers_are_those_of_whole_windows(void **state)
+{
+	crocuta_score_options options = options_for_test();
+
+	(void)state;
+	write_variants();
+	for (int placement = 0; placement < 2; placement++)
+		for (int plainly = 0; plainly < 2; plainly++) {
+			options.placement = placement;
+			options.no_reuse = plainly;
+			check_numbers(&options);
+		}
+	options = options_for_test();
+	options.reduce = CROCUTA_REDUCE_MEAN;
+	options.classes = 4;
+	options.step = 7;
+	check_numbers(&options);
+	options.strands = CROCUTA_STRANDS_REVERSE;
+	check_numbers(&options);
+	options = options_for_test();
+	options.window = 40;
+	options.readout = 8;
+	options.session.device = "reference";
+	options.strands = CROCUTA_STRANDS_FORWARD;
+	check_numbers(&options);
+}
+
+/* ---- what must not matter -------------------------------------------------------------------- */
+
+static char *bytes_of(const crocuta_score_options *options)
+{
+	run(options);
+	return read_file(output);
+}
+
+static void threads_and_shards_do_not_matter(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	char *whole, *part, together[1 << 16] = "";
+	int64_t records = 0;
+
+	(void)state;
+	write_variants();
+	whole = bytes_of(&options);
+	options.session.threads = 1;
+	part = bytes_of(&options);
+	assert_string_equal(part, whole);
+	free(part);
+	options.shards = 4;
+	for (options.shard = 1; options.shard <= 4; options.shard++) {
+		crocuta_score_report report = run(&options);
+		char line[64], *header;
+
+		assert_true(report.records > 0);
+		records += report.records;
+		part = read_file(output);
+		snprintf(line, sizeof line, "##crocutaShard=%d/4\n", options.shard);
+		header = strstr(part, "#CHROM");
+		assert_non_null(strstr(part, line));
+		strcat(together, strchr(header, '\n') + 1);
+		free(part);
+	}
+	assert_int_equal(records, 26 * 4 + 1);
+	assert_string_equal(together, strchr(strstr(whole, "#CHROM"), '\n') + 1);
+	free(whole);
+}
+
+/* Each ALT by itself, in the opposite order, with another spelling: the same numbers. */
+static void order_and_spelling_do_not_matter(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	static row before[ROWS];
+	int count;
+	FILE *stream;
+
+	(void)state;
+	write_variants();
+	run(&options);
+	memcpy(before, rows, sizeof rows);
+	count = row_count;
+	stream = fopen(variants, "w");
+	assert_non_null(stream);
+	fputs(HEADER, stream);
+	for (int i = count - 1; i >= 0; i--) {
+		const row *r = &before[i];
+		const char *contig = forward + (*r->chrom == 't' ? 500 : 0);
+		int64_t after = r->position - 1 + (int64_t)strlen(r->ref);
+		int64_t length = *r->chrom == 't' ? 300 : LENGTH;
+		int lead = r->position > 3 && *r->alt != '<' ? 3 : 0;
+		int tail = after + 5 <= length && *r->alt != '<' ? 5 : 0;
+
+		for (int k = 0; k < lead + tail; k++) /* the known part only */
+			if (contig[k < lead ? r->position - 1 - lead + k : after + k - lead] == 'N')
+				lead = tail = 0;
+		fprintf(stream, "%s\t%ld\t%s\t%.*s%s%.*s\t%.*s%s%.*s\t.\t.\t.\n", r->chrom,
+			r->position - lead, r->id, lead, contig + r->position - 1 - lead, r->ref,
+			tail, contig + after, lead, contig + r->position - 1 - lead, r->alt, tail,
+			contig + after);
+	}
+	assert_int_equal(fclose(stream), 0);
+	run(&options);
+	assert_int_equal(row_count, count);
+	for (int i = 0; i < count; i++) {
+		assert_string_equal(rows[i].status, before[count - 1 - i].status);
+		assert_memory_equal(rows[i].value, before[count - 1 - i].value,
+				    sizeof rows[i].value);
+	}
+}
+
+static void strands_change_places_with_the_genome(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	static row before[ROWS];
+	int count;
+
+	(void)state;
+	for (int placement = 0; placement < 2; placement++) {
+		FILE *stream;
+
+		options.placement = placement;
+		options.reference = fasta;
+		write_variants();
+		run(&options);
+		memcpy(before, rows, sizeof rows);
+		count = row_count - 2; /* without those of the other contig */
+		stream = fopen(variants, "w");
+		assert_non_null(stream);
+		fputs(HEADER, stream);
+		for (int i = 0; i < count; i++) {
+			static haplotype texts[2];
+			row empty = {.position = 1};
+
+			for (int k = 0; k < 2; k++) {
+				strcpy(empty.alt, k ? before[i].alt : before[i].ref);
+				make_haplotype("", 0, &empty, 1, 1, &texts[k]);
+			}
+			fprintf(stream, "one\t%ld\t.\t%.*s\t%.*s\t.\t.\t.\n",
+				LENGTH - (before[i].position - 1) - texts[0].length + 1,
+				(int)texts[0].length, texts[0].bases, (int)texts[1].length,
+				texts[1].bases);
+		}
+		assert_int_equal(fclose(stream), 0);
+		options.reference = backward;
+		run(&options);
+		assert_int_equal(row_count, count);
+		for (int i = 0; i < count; i++) {
+			const double *a = rows[i].value, *b = before[i].value;
+			const double swapped[4] = {b[0], b[2], b[1], b[3]};
+
+			assert_string_equal(rows[i].status, before[i].status);
+			assert_memory_equal(a, swapped, sizeof swapped);
+		}
+	}
+}
+
+/* More records than a batch holds, and windows cut apart by it. */
+static void batches_do_not_matter(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	FILE *stream = fopen(variants, "w");
+	char *many, *line;
+	int64_t seen = 0;
+
+	(void)state;
+	options.window = 16;
+	options.readout = 2;
+	assert_non_null(stream);
+	fputs(HEADER, stream);
+	for (int i = 0; i < 5000; i++)
+		fprintf(stream, "one\t%d\t.\t%c\t%c\t.\t.\t.\n", 101 + i % 50, forward[100 + i % 50],
+			complement(forward[100 + i % 50]));
+	assert_int_equal(fclose(stream), 0);
+	options.output_type = "t";
+	assert_int_equal(crocuta_score_run(model, &options, &(crocuta_score_report){0}, NULL), 0);
+	many = read_file(output);
+	line = strchr(strstr(many, "#CHROM"), '\n') + 1;
+	for (const char *first = line; *line; line = strchr(line, '\n') + 1) {
+		const char *model_line = first;
+
+		for (int64_t i = 0; i < seen % 50; i++)
+			model_line = strchr(model_line, '\n') + 1;
+		assert_memory_equal(line, model_line, (size_t)(strchr(line, '\n') - line));
+		seen++;
+	}
+	assert_int_equal(seen, 5000);
+	free(many);
+}
+
+/* ---- every SNV ------------------------------------------------------------------------------- */
+
+static void every_snv_is_the_snv(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	static row before[ROWS];
+	int count;
+	FILE *stream;
+
+	(void)state;
+	options.input = NULL;
+	options.ism = "one:1991-2070";
+	run(&options);
+	assert_int_equal(row_count, 3 * 30); /* 50 are N */
+	memcpy(before, rows, sizeof rows);
+	count = row_count;
+	stream = fopen(variants, "w");
+	assert_non_null(stream);
+	fputs(HEADER, stream);
+	for (int i = 0; i < count; i++)
+		fprintf(stream, "one\t%ld\t.\t%s\t%s\t.\t.\t.\n", before[i].position, before[i].ref,
+			before[i].alt);
+	assert_int_equal(fclose(stream), 0);
+	options.input = variants;
+	options.ism = NULL;
+	run(&options);
+	assert_int_equal(row_count, count);
+	assert_memory_equal(rows, before, (size_t)count * sizeof *rows);
+}
+
+static void matrix(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	char npy[160], meta[160], *array, *text;
+	float values[4][80];
+
+	(void)state;
+	snprintf(npy, sizeof npy, "%s/ism.npy", directory);
+	snprintf(meta, sizeof meta, "%s/ism.meta.json", directory);
+	options.input = NULL;
+	options.ism = "one:1991-2070";
+	run(&options);
+	options.output = npy;
+	run(&options);
+	array = read_file(npy);
+	text = read_file(meta);
+	assert_non_null(strstr(text, "\"region\": \"one:1991-2070\""));
+	assert_non_null(strstr(array + 10, "'shape': (4, 80)"));
+	memcpy(values, array + 128, sizeof values);
+	for (int i = 0; i < row_count; i++) {
+		int64_t column = rows[i].position - 1991;
+		float value = values[strchr("ACGT", *rows[i].alt) - (char *)"ACGT"][column];
+
+		assert_true(near(rows[i].value[0], (double)value, 0));
+	}
+	for (int column = 0; column < 80; column++)
+		for (int base = 0; base < 4; base++) {
+			char here = forward[1990 + column];
+
+			assert_int_equal(isnan(values[base][column]), here == 'N');
+			if (here == "ACGT"[base])
+				assert_true(values[base][column] == 0);
+		}
+	free(array);
+	free(text);
+	unlink(npy);
+	unlink(meta);
+}
+
+/* ---- statuses -------------------------------------------------------------------------------- */
+
+static void every_alt_has_its_status(void **state)
+{
+	static const char *const expected[] = {
+		"OK",	     "OK",	   "STAR",     "SYMBOLIC", "REFBLOCK",	"BREAKEND",
+		"NONACGT",   "TOOLONG",	   "NOALT",    "NONACGT",  "REFMISMATCH", "NOCONTIG",
+		"OUTOFRANGE", "OUTOFRANGE", "OK&MASKED", "NONFINITE"};
+	crocuta_score_options options = options_for_test();
+	crocuta_score_report report;
+	const char *c = forward + 399;
+	char other = complement(*c), wrong = forward[500] == 'A' ? 'C' : 'A';
+
+	(void)state;
+	write_file(variants,
+		   HEADER
+		   "one\t400\t.\t%c\t%c,%c,*,<DEL>,<*>,%c[one:5[,R,%c%.40s\t.\t.\t.\n"
+		   "one\t400\t.\t%c\t.\t.\t.\t.\n"
+		   "one\t2010\t.\tN\tA\t.\t.\t.\n"
+		   "one\t501\t.\t%c\tG\t.\t.\t.\n"
+		   "none\t400\t.\tA\tC\t.\t.\t.\n"
+		   "one\t3001\t.\tA\tC\t.\t.\t.\n"
+		   "one\t3000\t.\t%cA\tC\t.\t.\t.\n"
+		   "one\t2060\t.\t%c\t%c\t.\t.\t.\n"
+		   "one\t2998\t.\t%.3s\t%c\t.\t.\t.\n",
+		   *c, *c | 32, other, *c, *c, forward, *c, wrong, forward[2999], forward[2059],
+		   complement(forward[2059]), forward + 2997, forward[2997]);
+	report = run(&options);
+	assert_int_equal(row_count, 16);
+	for (int i = 0; i < row_count; i++) {
+		assert_string_equal(rows[i].status, expected[i]);
+		assert_int_equal(isnan(rows[i].value[0]), strncmp(expected[i], "OK", 2) != 0);
+	}
+	assert_true(rows[0].value[0] == 0 && rows[0].value[3] == 0); /* ALT is REF */
+	assert_int_equal(report.records, 9);
+	assert_int_equal(report.alleles, 16);
+	assert_int_equal(report.status[CROCUTA_ALLELE_OK], 3);
+	assert_int_equal(report.status[CROCUTA_ALLELE_OUTOFRANGE], 2);
+	assert_int_equal(report.equal, 1);
+	assert_int_equal(report.masked, 1);
+	assert_non_null(strstr(report.example[CROCUTA_ALLELE_STAR], ":400:"));
+	options.check_ref = CROCUTA_CHECK_REF_EXCLUDE;
+	report = run(&options);
+	assert_int_equal(row_count, 15);
+	assert_int_equal(report.left_out, 1);
+	assert_int_equal(report.records_out, 8);
+	options.check_ref = CROCUTA_CHECK_REF_ERROR;
+	unlink(output);
+	assert_int_equal(crocuta_score_run(model, &options, &report, NULL), CROCUTA_EINPUT);
+	assert_int_equal(access(output, F_OK), -1);
+}
+
+static void expect_failure(const crocuta_score_options *options, int code, const char *text)
+{
+	crocuta_score_report report;
+	crocuta_error error = {0};
+
+	unlink(output);
+	assert_int_equal(crocuta_score_run(model, options, &report, &error), code);
+	if (!strstr(error.message, text))
+		fail_msg("%s", error.message);
+	assert_int_equal(access(output, F_OK), -1);
+}
+
+static void the_wrong_genome_is_noticed(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	FILE *stream = fopen(variants, "w");
+
+	(void)state;
+	assert_non_null(stream);
+	fputs(HEADER, stream);
+	for (int i = 0; i < 40; i++)
+		fprintf(stream, "one\t%d\t.\t%c\tG\t.\t.\t.\n", 101 + i, forward[100 + i]);
+	assert_int_equal(fclose(stream), 0);
+	options.reference = backward;
+	expect_failure(&options, CROCUTA_EINPUT, "wrong genome build");
+	options.max_ref_mismatch = 1;
+	run(&options);
+	options = options_for_test();
+	write_file(variants, HEADER "one\t3001\t.\tA\tC\t.\t.\t.\none\t4000\t.\tA\t*\t.\t.\t.\n");
+	expect_failure(&options, CROCUTA_EINPUT, "none of 2 records");
+	write_file(variants, "%s", HEADER);
+	assert_int_equal(run(&options).records, 0);
+}
+
+static int stop_at_once(void *user, const crocuta_progress *progress)
+{
+	(void)user;
+	(void)progress;
+	return 1;
+}
+
+static void options_are_checked(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	crocuta_score_report report;
+
+	(void)state;
+	write_variants();
+	options.readout = 128;
+	expect_failure(&options, CROCUTA_EARG, "--readout");
+	options = options_for_test();
+	options.step = 97;
+	expect_failure(&options, CROCUTA_EARG, "--step");
+	options = options_for_test();
+	options.window = 100000;
+	expect_failure(&options, CROCUTA_EARG, "--window");
+	options = options_for_test();
+	options.ism = "one:1-5";
+	expect_failure(&options, CROCUTA_EARG, "--ism");
+	options = options_for_test();
+	options.write_index = "csi";
+	expect_failure(&options, CROCUTA_EARG, "--write-index");
+	options = options_for_test();
+	options.shard = 3;
+	options.shards = 2;
+	expect_failure(&options, CROCUTA_EARG, "--shard");
+	options = options_for_test();
+	options.tag_prefix = "9x";
+	expect_failure(&options, CROCUTA_EARG, "--tag-prefix");
+	options = options_for_test();
+	options.progress = stop_at_once;
+	expect_failure(&options, CROCUTA_ESTOPPED, "");
+	options = options_for_test();
+	assert_int_equal(crocuta_score_plan(model, &options, &report, NULL), 0);
+	assert_int_equal(report.records, 26 * 4 + 1);
+	assert_int_equal(report.alleles, 26 * 5 + 2);
+	assert_int_equal(report.window, 128);
+	assert_int_equal(report.step, 64);
+	assert_true(report.reuse && report.memory_bytes > report.plan.total_bytes);
+	assert_int_equal(access(output, F_OK), -1);
+	options.session.memory_limit = 1 << 20;
+	expect_failure(&options, CROCUTA_EMEMORY, "");
+}
+
+/* ---- VCF ------------------------------------------------------------------------------------- */
+
+static void vcf_carries_the_tags(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	char vcf[160], *text, expected[1000];
+
+	(void)state;
+	write_variants();
+	run(&options);
+	snprintf(vcf, sizeof vcf, "%s/out.vcf", directory);
+	options.output = vcf;
+	options.tag_prefix = "MINE";
+	run(&options);
+	text = read_file(vcf);
+	snprintf(expected, sizeof expected, "one\t1\tsnv\t%s\t%s\t.\t.\tMINE_LLR=%g;MINE_LLR_FWD=%g;",
+		 rows[0].ref, rows[0].alt, rows[0].value[0], rows[0].value[1]);
+	if (!strstr(text, expected))
+		fail_msg("no %s", expected);
+	assert_non_null(strstr(text, "ID=MINE_STATUS,Number=A,Type=String"));
+	assert_non_null(strstr(text, "##contig=<ID=one,length=3000>"));
+	assert_non_null(strstr(text, ";MINE_STATUS=OK,SYMBOLIC\n"));
+	free(text);
+	unlink(vcf);
+}
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+static void loop_over_failures(const crocuta_score_options *options)
+{
+	crocuta_score_report report;
+	int64_t needed;
+
+	cr_memory_fail_at(0);
+	assert_int_equal(crocuta_score_run(model, options, &report, NULL), 0);
+	needed = cr_memory_count();
+	assert_true(needed > 20);
+	unlink(output);
+	for (int64_t n = 1; n <= needed; n++) {
+		crocuta_error error = {0};
+		int code;
+
+		cr_memory_fail_at(n);
+		code = crocuta_score_run(model, options, &report, &error);
+		cr_memory_fail_at(0);
+		if (code != CROCUTA_EMEMORY || error.code != code || !error.message[0] ||
+		    !access(output, F_OK))
+			fail_msg("allocation %lld of %lld: %d %s", (long long)n, (long long)needed,
+				 code, error.message);
+	}
+}
+
+static void every_allocation_may_fail(void **state)
+{
+	crocuta_score_options options = options_for_test();
+
+	(void)state;
+	write_file(variants, HEADER "one\t400\t.\t%c\t%c,<DEL>\t.\t.\t.\n", forward[399],
+		   complement(forward[399]));
+	options.session.threads = 1;
+	options.no_version = 0;
+	loop_over_failures(&options);
+	options.no_reuse = 1;
+	options.shard = options.shards = 2;
+	options.shard = 1;
+	loop_over_failures(&options);
+	options = options_for_test();
+	options.session.threads = 1;
+	options.input = NULL;
+	options.ism = "one:5-6";
+	loop_over_failures(&options);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(numbers_are_those_of_whole_windows),
+		cmocka_unit_test(threads_and_shards_do_not_matter),
+		cmocka_unit_test(order_and_spelling_do_not_matter),
+		cmocka_unit_test(strands_change_places_with_the_genome),
+		cmocka_unit_test(batches_do_not_matter),
+		cmocka_unit_test(every_snv_is_the_snv),
+		cmocka_unit_test(matrix),
+		cmocka_unit_test(every_alt_has_its_status),
+		cmocka_unit_test(the_wrong_genome_is_noticed),
+		cmocka_unit_test(options_are_checked),
+		cmocka_unit_test(vcf_carries_the_tags),
+		cmocka_unit_test(every_allocation_may_fail),
+	};
+
+	return cmocka_run_group_tests(tests, prepare, clean);
+}
