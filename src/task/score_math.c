@@ -15,7 +15,7 @@
 #define HIGHEST 80.0f
 
 typedef float lanes __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t lane_bits __attribute__((vector_size(16)));
+typedef uint32_t lane_bits __attribute__((vector_size(16)));
 
 static inline lanes choose(lane_bits mask, lanes yes, lanes no)
 {
@@ -30,7 +30,7 @@ static inline lanes exp_lanes(lanes x)
 	lanes n, r, p;
 	lane_bits whole;
 
-	x = choose(x < lowest, lowest, x);
+	x = choose((lane_bits)(x < lowest), lowest, x);
 	n = x * 1.44269504f + shift;
 	whole = (lane_bits)n << 23;
 	n -= shift;
@@ -56,7 +56,7 @@ static inline double inverse_probability(const float *logits, int count, float t
 	for (; i + 4 <= count; i += 4) {
 		lanes x = *(const lanes *)(logits + i) - target;
 
-		most = choose(x > most, x, most);
+		most = choose((lane_bits)(x > most), x, most);
 		sum += exp_lanes(x);
 	}
 	if (i < count) {
@@ -64,8 +64,8 @@ static inline double inverse_probability(const float *logits, int count, float t
 
 		memcpy(rest, logits + i, (size_t)(count - i) * sizeof *rest);
 		x = *(const lanes *)rest - target;
-		most = choose(x > most, x, most);
-		sum += choose(x != -HUGE_VALF, exp_lanes(x), most - most);
+		most = choose((lane_bits)(x > most), x, most);
+		sum += choose((lane_bits)(x != -HUGE_VALF), exp_lanes(x), most - most);
 	}
 	if (most[0] > HIGHEST || most[1] > HIGHEST || most[2] > HIGHEST || most[3] > HIGHEST)
 		return HUGE_VAL;
