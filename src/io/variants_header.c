@@ -56,6 +56,15 @@ static int check_numbering(const cr_variants *variants, const char *line, int64_
 	return CROCUTA_OK;
 }
 
+/* Each tab behind FORMAT has a name behind it; htslib takes what it finds. */
+static int check_samples(const char *tab)
+{
+	for (; tab; tab = strchr(tab + 1, '\t'))
+		if (!strcspn(tab + 1 + strspn(tab + 1, " \v\f\r"), "\t"))
+			return 0;
+	return 1;
+}
+
 static int check_chrom(const cr_variants *variants, const char *line, int64_t number,
 		       crocuta_error *error)
 {
@@ -63,8 +72,11 @@ static int check_chrom(const cr_variants *variants, const char *line, int64_t nu
 
 	if (!strncmp(line, chrom_line, length) &&
 	    (!line[length] || !strcmp(line + length, "\tFORMAT") ||
-	     !strncmp(line + length, "\tFORMAT\t", 8)))
-		return CROCUTA_OK;
+	     !strncmp(line + length, "\tFORMAT\t", 8))) {
+		if (check_samples(strchr(line + length, '\t')))
+			return CROCUTA_OK;
+		return fail_line(variants, number, "a sample has no name", error);
+	}
 	return fail_line(variants, number,
 			 "the line \"#CHROM POS ID REF ALT QUAL FILTER INFO [FORMAT SAMPLE...]\", "
 			 "its columns set apart by tabs, should stand here",

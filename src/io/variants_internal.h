@@ -3,6 +3,8 @@
 #ifndef CR_IO_VARIANTS_INTERNAL_H
 #define CR_IO_VARIANTS_INTERNAL_H
 
+#define HTS_ALLOW_UNALIGNED                                                                        \
+	0 /* else inline functions of htslib read at any address, undefined in C */
 #include <htslib/bgzf.h>
 #include <htslib/hts.h>
 #include <htslib/tbx.h>

@@ -271,6 +271,24 @@ static int is_quality(const char *text, size_t bytes)
 	       (bytes == 3 && !strncasecmp(text, "nan", 3));
 }
 
+/* FORMAT and the samples, from the tab behind INFO on. htslib drops columns too many. */
+static int check_samples(const cr_variants *variants, const char *tab, crocuta_error *error)
+{
+	int columns = 0, samples = bcf_hdr_nsamples(variants->header);
+
+	for (; tab; tab = strchr(tab + 1, '\t')) {
+		if (tab[1] == '\t' || !tab[1])
+			return cr_variants_fail(variants, "a column is empty", error);
+		columns++;
+	}
+	if (columns > 1 && !samples)
+		return cr_variants_fail(variants, "has sample columns, and the header none", error);
+	if (columns && columns != 1 + samples)
+		return cr_variants_fail(
+			variants, "the number of sample columns is not that of the header", error);
+	return CROCUTA_OK;
+}
+
 /* The columns that htslib has no sentence about. */
 static int check_columns(const cr_variants *variants, crocuta_error *error)
 {
@@ -288,16 +306,9 @@ static int check_columns(const cr_variants *variants, crocuta_error *error)
 	position = cr_parse_integer(column[1], (size_t)(column[2] - column[1] - 1));
 	if (position < 0 || position > FURTHEST)
 		return cr_variants_fail(variants, "POS is not a position", error);
-	if (!bcf_hdr_nsamples(variants->header)) { /* else htslib counts them */
-		const char *format = strchr(column[7], '\t');
-
-		if (format && strchr(format + 1, '\t'))
-			return cr_variants_fail(variants, "has sample columns, and the header none",
-						error);
-	}
 	if (!is_quality(column[5], (size_t)(column[6] - column[5] - 1)))
 		return cr_variants_fail(variants, "QUAL is not a number", error);
-	return CROCUTA_OK;
+	return check_samples(variants, strchr(column[7], '\t'), error);
 }
 
 static int read_text_record(cr_variants *variants, bcf1_t *record, int *found, crocuta_error *error)

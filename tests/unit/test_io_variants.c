@@ -177,6 +177,8 @@ static void test_bad_headers(void **state)
 		 "set apart by tabs"},
 		{"##fileformat=VCFv4.2\n" COLUMNS "\tGT\ta\n", "set apart by tabs"},
 		{"##fileformat=VCFv4.2\n" COLUMNS "\tFORMAT\ta\ta\n", "sample named twice"},
+		{"##fileformat=VCFv4.2\n" COLUMNS "\tFORMAT\ta\t\tb\n", ":2: a sample has no name"},
+		{"##fileformat=VCFv4.2\n" COLUMNS "\tFORMAT\ta\t\n", ":2: a sample has no name"},
 		{"##fileformat=VCFv4.2\n##contig=<ID=1,IDX=2000000000>\n" COLUMNS "\n",
 		 ":2: IDX= is far larger"},
 		{"##fileformat=VCFv4.2\n" COLUMNS, "no line end"},
@@ -234,6 +236,13 @@ static void test_bad_records(void **state)
 	snprintf(text, sizeof text, "%s%s%s1\t10\t.\tA\tC\t.\t.\tAC=1\tGT\tq\t0\n", HEADER, COLUMNS,
 		 SAMPLES);
 	check_bad(put_file("bad.vcf", text), NULL, CROCUTA_EINPUT, "bad.vcf:7: ");
+	snprintf(text, sizeof text, "%s%s%s1\t10\t.\tA\tC\t.\t.\tAC=1\tGT\t0\t0\t0\n", HEADER,
+		 COLUMNS, SAMPLES);
+	check_bad(put_file("bad.vcf", text), NULL, CROCUTA_EINPUT,
+		  "bad.vcf:7: the number of sample columns");
+	snprintf(text, sizeof text, "%s%s%s1\t10\t.\tA\tC\t.\t.\tAC=1\tGT\t\t0\n", HEADER, COLUMNS,
+		 SAMPLES);
+	check_bad(put_file("bad.vcf", text), NULL, CROCUTA_EINPUT, "bad.vcf:7: a column is empty");
 	put_bytes("nul.vcf", HEADER COLUMNS "\n1\t5\t.\tA\tC\t.\0\t.\t.\n",
 		  sizeof(HEADER COLUMNS "\n1\t5\t.\tA\tC\t.0\t.\t.\n") - 1);
 	check_bad(in_directory("nul.vcf"), NULL, CROCUTA_EINPUT, "NUL byte");
