@@ -8,6 +8,7 @@
 #   make SAN=address,undefined test   the same tests under sanitizers, in a directory of their own
 #   make SAN=thread test-threads      the threaded tests under ThreadSanitizer (clang)
 #   make fuzz-TARGET [SECONDS=60]     libFuzzer on tests/fuzz/fuzz_TARGET.c (clang); fuzz: all
+#   make CUDA=1                    with the GPU backend (needs nvcc), in a directory of its own
 #   make NATIVE=1                  -march=native for the code outside the kernels
 #   make V=1                       shows whole commands
 #   make format                    clang-format over all C
@@ -30,11 +31,10 @@ ifeq ($(SAN)$(origin CC),threaddefault)
 CC      := clang
 endif
 endif
-BUILD   := build/$(CONFIG)
-
 ifneq ($(CUDA),)
-$(error CUDA=1: there is no GPU backend yet; build without it)
+CONFIG  := $(CONFIG)-cuda
 endif
+BUILD   := build/$(CONFIG)
 
 # One line instead of a wall of errors when something is missing. Found once for each build.
 NOBUILD := clean format demo test bench test-threads fuzz fuzz-%
@@ -63,6 +63,21 @@ CFLAGS_ALL := -std=c11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvl
 LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lBigWig -lm
 LDFLAGS_ALL := -fopenmp $(SANFLAGS) $(LDFLAGS)
 
+# The GPU backend: nvcc for the .cu files, the toolkit's libraries. The program starts without a driver.
+ifneq ($(CUDA),)
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) /usr/local/cuda/bin/nvcc))
+NVCC    ?= $(CUDA_HOME)/bin/nvcc
+CUDA_CODES ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
+	-gencode arch=compute_90,code=compute_90
+NVCC_FLAGS := -std=c++17 -O3 -g -lineinfo -Iinclude -Isrc $(CUDA_CODES) -Xcompiler -Wall,-Wextra,-fopenmp
+CFLAGS_ALL += -DCR_CUDA
+LIBS    += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcufft -lcudart -lstdc++
+CUDA_SOURCES := $(wildcard src/backend/cuda/*.cu)
+ifeq ($(wildcard $(NVCC)),)
+$(error CUDA=1 needs nvcc of the CUDA toolkit, 12 or later; it is not at $(NVCC). Set CUDA_HOME)
+endif
+endif
+
 # Kernels: one body, one object for each instruction set, chosen when the program starts.
 KERNEL_FLAGS := -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
 $(BUILD)/src/backend/cpu/kernels_portable.o: EXTRA := $(KERNEL_FLAGS)
@@ -73,9 +88,10 @@ $(BUILD)/src/backend/cpu/kernels_avx512.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma
 endif
 $(BUILD)/src/model/find.o: EXTRA := -DCR_MODEL_DIR='"$(prefix)/share/crocuta/models"'
 
-LIB_SOURCES := $(filter-out src/cli/%,$(wildcard src/*/*.c src/*/*/*.c))
+LIB_SOURCES := $(filter-out src/cli/% $(if $(CUDA),,src/model/engine_cuda.c), \
+	$(wildcard src/*/*.c src/*/*/*.c))
 CLI_SOURCES := $(wildcard src/cli/*.c)
-LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o)
+LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
 CLI_OBJECTS := $(CLI_SOURCES:%.c=$(BUILD)/%.o)
 
 all: $(BUILD)/crocuta
@@ -92,6 +108,11 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)
 	$(Q)$(CC) $(CFLAGS_ALL) $(EXTRA) -MMD -MP -c -o $@ $<
+
+$(BUILD)/%.cu.o: %.cu $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcrocuta.a: $(LIB_OBJECTS)
 	$(call say,AR)

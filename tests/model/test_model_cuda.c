@@ -1,0 +1,213 @@
+/* test_model_cuda.c - whole networks on a GPU, against the golden files and the CPU.
+ *
+ * Skipped where there is no GPU or no GPU backend, unless CROCUTA_NEED_GPU is set (make check-cuda).
+ */
+#define _GNU_SOURCE
+#include "golden.h"
+
+#include <unistd.h>
+
+#define TOLERANCE 1e-4
+
+static crocuta_session *gpu_session(const crocuta_model *model, int64_t length)
+{
+	crocuta_session_options o;
+	crocuta_session *s;
+	crocuta_error error = {0};
+
+	crocuta_session_options_init(&o);
+	o.device = "cuda";
+	o.max_length = length;
+	if (crocuta_session_new(model, &o, &s, &error) == 0)
+		return s;
+	if (error.code == CROCUTA_EDEVICE && !getenv("CROCUTA_NEED_GPU"))
+		skip();
+	fail_msg("%s", error.message);
+	return NULL;
+}
+
+static void run_all(crocuta_session *s, const crocuta_sequence *q, int64_t count, int layer,
+		    int logits, collected *c)
+{
+	crocuta_request request = {.layer = layer, .want_hidden = 1, .want_logits = logits,
+				   .rows = collect_rows, .user = c};
+	crocuta_error error = {0};
+
+	if (crocuta_session_run(s, q, count, &request, &error))
+		fail_msg("%s", error.message);
+}
+
+static void golden_files(void **state)
+{
+	static const char *const folders[] = {"hyenadna-d128-n2-m1026",
+					      "hyenadna-d128-n2-m1026-shift0",
+					      "hyenadna-d64-n4-m4098"};
+
+	double worst = 0;
+
+	(void)state;
+	for (int f = 0; f < 3; f++) {
+		char path[300];
+		crocuta_model *model;
+		crocuta_session *s;
+
+		snprintf(path, sizeof path, "test-data/golden/%s", folders[f]);
+		model = open_model(path);
+		s = gpu_session(model, 0);
+		for (int i = 0; i < 10; i++) {
+			npy_array ids, hidden, logits;
+			uint8_t *tokens;
+			collected c;
+
+			snprintf(path, sizeof path, "test-data/golden/%s/ids_%d.npy", folders[f], i);
+			if (!npy_read(path, &ids))
+				break;
+			tokens = malloc((size_t)ids.rows);
+			assert_non_null(tokens);
+			for (int64_t t = 0; t < ids.rows; t++)
+				tokens[t] = (uint8_t)((int32_t *)ids.data)[t];
+			collect_new(&c, model, 1, ids.rows);
+			run_all(s, &(crocuta_sequence){tokens, ids.rows, 0}, 1, -1, 1, &c);
+			snprintf(path, sizeof path, "test-data/golden/%s/hidden_%d.npy", folders[f],
+				 i);
+			assert_true(npy_read(path, &hidden));
+			snprintf(path, sizeof path, "test-data/golden/%s/logits_%d.npy", folders[f],
+				 i);
+			assert_true(npy_read(path, &logits));
+			{
+				double a = largest_difference(c.hidden, hidden.data,
+							      hidden.rows * hidden.columns);
+				double b = largest_difference(c.logits, logits.data,
+							      logits.rows * logits.columns);
+
+				print_message("%s %d: hidden %.2g, logits %.2g\n", folders[f], i, a, b);
+				worst = fmax(worst, fmax(a, b));
+			}
+			free(ids.data);
+			free(hidden.data);
+			free(logits.data);
+			free(tokens);
+			collect_free(&c);
+		}
+		crocuta_session_free(s);
+		crocuta_model_close(model);
+	}
+	assert_true(worst <= TOLERANCE);
+}
+
+static void agrees_with_the_cpu(const crocuta_model *model, int64_t longest)
+{
+	static const int64_t shares[] = {1, 2, 3, 50, 63, 64, 65, 255, 256, 257, 300, 1000};
+	enum { COUNT = 12 };
+	crocuta_session *gpu = gpu_session(model, longest);
+	crocuta_session_options o;
+	crocuta_session *cpu;
+	crocuta_sequence q[COUNT];
+	uint8_t *tokens = malloc((size_t)longest);
+	uint32_t seed = 5;
+
+	assert_non_null(tokens);
+	crocuta_session_options_init(&o);
+	o.device = "cpu";
+	o.max_length = longest;
+	cpu = new_session(model, &o);
+	for (int64_t i = 0; i < longest; i++) {
+		seed = seed * 1664525u + 1013904223u;
+		tokens[i] = (uint8_t)(7 + (seed >> 24) % 5);
+	}
+	for (int i = 0; i < COUNT; i++)
+		q[i] = (crocuta_sequence){tokens, i == COUNT - 1 || shares[i] > longest ? longest
+											: shares[i],
+					  i == 8 ? 100 : 0};
+	for (int layer = 0; layer <= crocuta_model_get_info(model)->layers; layer++) {
+		const int last = layer == crocuta_model_get_info(model)->layers;
+		collected a, b, alone;
+
+		collect_new(&a, model, COUNT, longest);
+		collect_new(&b, model, COUNT, longest);
+		run_all(gpu, q, COUNT, layer, last, &a);
+		run_all(cpu, q, COUNT, layer, last, &b);
+		for (int i = 0; i < COUNT; i++) {
+			const int64_t from = i * longest + q[i].report_from;
+			const int64_t n = q[i].length - q[i].report_from;
+			double scale = 1, worst;
+
+			for (int64_t t = 0; t < n * a.width; t++)
+				scale = fmax(scale, fabs((double)b.hidden[from * a.width + t]));
+			worst = largest_difference(a.hidden + from * a.width,
+						   b.hidden + from * a.width, n * a.width) /
+				scale;
+			if (!(worst <= TOLERANCE))
+				fail_msg("layer %d, length %lld: off by %g", layer,
+					 (long long)q[i].length, worst);
+			/* both are within 1e-4 of the answer, so twice that of each other */
+			worst = largest_difference(a.logits + from * a.vocabulary,
+						   b.logits + from * a.vocabulary,
+						   last ? n * a.vocabulary : 0);
+			if (!(worst <= 2 * TOLERANCE))
+				fail_msg("length %lld: logits off by %g", (long long)q[i].length, worst);
+			/* alone: the same bytes */
+			collect_new(&alone, model, 1, longest);
+			run_all(gpu, &q[i], 1, layer, last, &alone);
+			assert_memory_equal(alone.hidden + q[i].report_from * a.width,
+					    a.hidden + from * a.width, 4 * (size_t)(n * a.width));
+			collect_free(&alone);
+		}
+		collect_free(&a);
+		collect_free(&b);
+	}
+	free(tokens);
+	crocuta_session_free(gpu);
+	crocuta_session_free(cpu);
+}
+
+static void all_lengths_and_layers(void **state)
+{
+	crocuta_model *model = open_model("test-data/golden/hyenadna-d64-n4-m4098");
+
+	(void)state;
+	agrees_with_the_cpu(model, 4098);
+	crocuta_model_close(model);
+	model = open_model("models/tiny-1k");
+	agrees_with_the_cpu(model, 1024);
+	crocuta_model_close(model);
+}
+
+static void made_up_shapes(void **state)
+{
+	static const char *const shapes[] = {
+		"--width 40 --inner 64 --layers 2 --max-length 20002",
+		"--width 256 --inner 1024 --layers 2 --max-length 65538"};
+	char folder[] = "/tmp/crocuta-gpu-XXXXXX", self[1024] = "", command[4096];
+	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+
+	(void)state;
+	assert_true(length > 0);
+	*strrchr(self, '/') = '\0';
+	*strrchr(self, '/') = '\0';
+	assert_non_null(mkdtemp(folder));
+	for (int i = 0; i < 2; i++) {
+		crocuta_model *model;
+
+		snprintf(command, sizeof command, "'%s/tools/random_model' '%s/m%d' %s", self, folder,
+			 i, shapes[i]);
+		assert_int_equal(system(command), 0);
+		snprintf(command, sizeof command, "%s/m%d", folder, i);
+		model = open_model(command);
+		agrees_with_the_cpu(model, i ? 40000 : 20002);
+		crocuta_model_close(model);
+	}
+	snprintf(command, sizeof command, "rm -r '%s'", folder);
+	assert_int_equal(system(command), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(golden_files),
+		cmocka_unit_test(all_lengths_and_layers),
+		cmocka_unit_test(made_up_shapes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
