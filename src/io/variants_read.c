@@ -260,15 +260,16 @@ static int is_quality(const char *text, size_t bytes)
 
 	if (bytes == 1 && text[0] == '.')
 		return 1;
+	if (bytes == 3 && (!strncasecmp(text, "inf", 3) || !strncasecmp(text, "nan", 3)))
+		return 1;
 	for (; i < bytes && strchr("0123456789.", text[i]); i++)
 		digits += text[i] != '.';
 	if (digits && i < bytes && (text[i] == 'e' || text[i] == 'E')) {
 		i += 1 + (i + 1 < bytes && (text[i + 1] == '-' || text[i + 1] == '+'));
-		while (i < bytes && text[i] >= '0' && text[i] <= '9')
-			i++;
+		for (digits = 0; i < bytes && text[i] >= '0' && text[i] <= '9'; i++)
+			digits++;
 	}
-	return (digits && i == bytes) || (bytes == 3 && !strncasecmp(text, "inf", 3)) ||
-	       (bytes == 3 && !strncasecmp(text, "nan", 3));
+	return digits && i == bytes;
 }
 
 /* FORMAT and the samples, from the tab behind INFO on. htslib drops columns too many. */
@@ -393,8 +394,10 @@ static int check_record(const cr_variants *variants, bcf1_t *record, crocuta_err
 		if (length > (size_t)variants->max_allele)
 			return cr_variants_fail(variants, "an allele is longer than allowed",
 						error);
-		if (strpbrk(allele, "\t\n\r"))
-			return cr_variants_fail(variants, "an allele holds a blank", error);
+		for (size_t j = 0; j < length; j++)
+			if ((unsigned char)allele[j] < ' ')
+				return cr_variants_fail(variants, "an allele holds a control byte",
+							error);
 	}
 	return CROCUTA_OK;
 }

@@ -37,7 +37,7 @@ static int fail_item(const cr_variants *variants, const struct columns *columns,
 }
 
 /* Look at new bytes. An item that is too long is not taken in to its end, and htslib would read an
- * empty one as ".". */
+ * empty one, or the byte 7, as ".". */
 static int scan(const cr_variants *variants, struct columns *columns, const char *bytes,
 		size_t count, crocuta_error *error)
 {
@@ -47,6 +47,8 @@ static int scan(const cr_variants *variants, struct columns *columns, const char
 		int tab = bytes[i] == '\t';
 
 		if (!tab && !(bytes[i] == ',' && columns->column == 4)) {
+			if ((unsigned char)bytes[i] < ' ')
+				return fail_item(variants, columns, "holds a control byte", error);
 			columns->item++;
 			continue;
 		}

@@ -214,6 +214,8 @@ static void test_bad_records(void **state)
 		{"1\t10\t.\t\tC\t.\t.\t.\n", "REF is empty"},
 		{"#CHROM\tPOS\n", "a header line among"},
 		{"1\t10\t.\tA\tC\t5x\t.\t.\n", "QUAL is not a number"},
+		{"1\t10\t.\tA\tC\t1e-\t.\t.\n", "QUAL is not a number"},
+		{"1\t10\t.\tA\t\7\t.\t.\t.\n", "an ALT holds a control byte"},
 		{"1\t10\t.\tA\tC\tabc\t.\t.\n", "QUAL is not a number"},
 		{"1\t10\t.\tA\tC\t\t.\t.\n", "QUAL is not a number"},
 		{"1\t10\t.\tA\tC\t.\t.\tAC=1\tGT\t0/1\n", ":8: has sample columns"},
