@@ -20,14 +20,8 @@ typedef struct settings {
 #define OUTPUT .group = CR_GROUP_OUTPUT
 
 static const cr_option options[] = {
-	{.name = "output",
-	 .letter = 'o',
-	 OUTPUT,
-	 .kind = CR_OPTION_TEXT,
-	 AT(concat.output),
-	 .argument = "FILE",
-	 .help = "npy also writes .rows.bed.gz and .meta.json beside it",
-	 .standard = "standard output"},
+	CR_OUTPUT_FILE_OPTION(settings, concat,
+			      "npy also writes .rows.bed.gz and .meta.json beside it"),
 	{.name = "output-type",
 	 .letter = 'O',
 	 OUTPUT,

@@ -215,14 +215,7 @@ static const cr_option options[] = {
 	 .help = "compute both windows of every ALT from their first base: slow, "
 		 "for checking"},
 
-	{.name = "output",
-	 .letter = 'o',
-	 OUTPUT,
-	 .kind = CR_OPTION_TEXT,
-	 AT(score.output),
-	 .argument = "FILE",
-	 .help = "where the records go",
-	 .standard = "standard output"},
+	CR_OUTPUT_FILE_OPTION(settings, score, "where the records go"),
 	{.name = "output-type",
 	 .letter = 'O',
 	 OUTPUT,

@@ -55,6 +55,14 @@ extern const cr_choice cr_convolution_choices[]; /* enum crocuta_convolution */
 		.min = 1, .max = INT64_MAX / 4                                                     \
 	}
 
+/* `run` has output. */
+#define CR_OUTPUT_FILE_OPTION(settings, run, text)                                                 \
+	{                                                                                          \
+		.name = "output", .letter = 'o', .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_TEXT, \
+		.offset = offsetof(settings, run.output), .argument = "FILE", .help = text,        \
+		.standard = "standard output"                                                      \
+	}
+
 /* `run` has no_clobber and no_version. */
 #define CR_OUTPUT_OPTIONS(settings, run)                                                           \
 	{.name = "no-clobber",                                                                     \
