@@ -12,6 +12,11 @@ extern "C" {
  * Constant, never NULL; any thread. */
 CROCUTA_API const char *crocuta_cpu_isa(void);
 
+/* Can this build compute on `device`: NULL, "auto" or "cpu"; with CUDA also "cuda" and "cuda:N"? Whether
+ * there is such a GPU is seen when a session is made. CROCUTA_EARG for a name that is none, EDEVICE
+ * for one of another build. Any thread. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_device_check(const char *device, crocuta_error *error);
+
 /* Threads to use when the user names none: SLURM_CPUS_PER_TASK, else OMP_NUM_THREADS, else the
  * processors this process may run on (affinity mask). At least 1. Reads the environment: any thread
  * while no other one changes it. */

@@ -47,7 +47,9 @@ typedef struct crocuta_plan {
 	int64_t total_bytes;      /* the sum of the above */
 	int64_t batch;            /* sequences side by side */
 	int threads;              /* as used */
-	const char *isa;          /* as used, or "reference"; constant */
+	const char *device;       /* "cpu", "reference" or "cuda"; constant */
+	const char *isa;          /* as used, or "reference"; of a GPU its architecture, "sm_90";
+				     constant */
 	const char *convolution;  /* "fft", "nearfar", or "direct" on the device "reference"; constant */
 	int64_t block;            /* positions in a block of the convolution */
 	int far_rank;             /* moments a block and channel, 0 for fft */

@@ -139,8 +139,8 @@ extern const cr_choice cr_index_choices[];
 		 .kind = CR_OPTION_TEXT,                                                           \
 		 .offset = offsetof(settings, run.session.device),                                 \
 		 .argument = "NAME",                                                               \
-		 .help = "auto or cpu",                                                            \
-		 .standard = "auto"},                                                              \
+		 .help = "auto or cpu; cuda or cuda:N in a build with CUDA",                       \
+		 .standard = "auto, which is cpu"},                                                              \
 		CR_KERNEL_OPTIONS(settings, run.session.isa, run.session.convolution),             \
 		{.name = "batch-size",                                                             \
 		 .group = CR_GROUP_RESOURCES,                                                      \

@@ -3,7 +3,6 @@
  * Neighbouring sequences of one padded length go through together. What a sequence gives depends on
  * its padded length alone, never on its company.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +22,6 @@ typedef struct engine {
 	cr_cuda *cuda;
 	cr_cuda_options options;
 	cr_implicit_filter *implicit; /* (N) */
-	char isa[32];
 	uint8_t *tokens;              /* (rows) */
 	float *hidden, *logits;       /* (HAND_OVER, D), (HAND_OVER, V) */
 	crocuta_stage_times times;
@@ -71,6 +69,19 @@ static int parse_device(const char *name, int *device, crocuta_error *error)
 	return 0;
 }
 
+static const char *architecture(const cr_cuda_device *device)
+{
+	switch (10 * device->major + device->minor) {
+	case 80: return "sm_80";
+	case 86: return "sm_86";
+	case 89: return "sm_89";
+	case 90: return "sm_90";
+	case 100: return "sm_100";
+	case 120: return "sm_120";
+	default: return "sm_other";
+	}
+}
+
 static int open_filters(crocuta_session *session, engine *e, crocuta_error *error)
 {
 	const int64_t layers = session->network->layers;
@@ -113,8 +124,7 @@ static int cuda_open(crocuta_session *session, const crocuta_session_options *o,
 	e->options.taps = taps;
 	e->options.user = e;
 	bytes = cr_cuda_plan_bytes(session->network, &e->options);
-	snprintf(e->isa, sizeof e->isa, "sm_%d%d", device.major, device.minor);
-	p->isa = e->isa;
+	p->isa = architecture(&device);
 	p->threads = 1;
 	p->convolution = "fft";
 	p->batch = e->options.rows / e->options.length;

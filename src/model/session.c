@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include <crocuta/device.h>
+
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/engine.h"
@@ -38,8 +40,16 @@ static int choose_engine(const char *device, const cr_engine **engine, crocuta_e
 		}
 	if (!strncmp(name, "cuda", 4))
 		return cr_fail(error, CROCUTA_EDEVICE,
-			       "device %s: this build has no CUDA backend; use --device cpu", name);
-	return cr_fail(error, CROCUTA_EARG, "device %s: give auto or cpu", name);
+			       "--device %.40s: this crocuta is built without CUDA; use --device cpu",
+			       name);
+	return cr_fail(error, CROCUTA_EARG, "--device \"%.40s\": give auto, cpu or cuda", name);
+}
+
+int crocuta_device_check(const char *device, crocuta_error *error)
+{
+	const cr_engine *engine;
+
+	return choose_engine(device, &engine, error);
 }
 
 static int check_options(const crocuta_session_options *o, const cr_network *network,
@@ -111,6 +121,7 @@ static int open_session(const crocuta_model *model, const crocuta_session_option
 	s->change_length = o.change_length;
 	s->stream = o.stream != 0;
 	code = s->engine->open(s, &o, error);
+	s->plan.device = s->engine->name;
 	if (!code)
 		code = check_memory(&s->plan, o.memory_limit, error);
 	if (code)

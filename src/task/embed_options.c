@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <crocuta/device.h>
+
 #include "base/error.h"
 #include "task/embed_internal.h"
 
@@ -56,18 +58,6 @@ static int check_values(const crocuta_embed_options *o, crocuta_error *error)
 	if (o->track && !one_of(o->track, "logprob entropy"))
 		return cr_fail(error, CROCUTA_EARG, "unknown track \"%.40s\"", o->track);
 	return CROCUTA_OK;
-}
-
-static int check_device(const char *device, crocuta_error *error)
-{
-	if (!device || one_of(device, "auto cpu reference"))
-		return CROCUTA_OK;
-	if (!strncmp(device, "cuda", 4))
-		return cr_fail(
-			error, CROCUTA_EDEVICE,
-			"--device %.40s: this crocuta is built without CUDA; use --device cpu",
-			device);
-	return cr_fail(error, CROCUTA_EARG, "--device \"%.40s\": give auto or cpu", device);
 }
 
 /* Options that exclude or need each other. */
@@ -227,7 +217,7 @@ int crocuta_embed_check(const crocuta_embed_options *options, crocuta_error *err
 	if (!code)
 		code = cr_embed_choose_writer(options, &kind, error);
 	if (!code)
-		code = check_device(options->session.device, error);
+		code = crocuta_device_check(options->session.device, error);
 	if (!code)
 		code = check_input(options, error);
 	if (code)

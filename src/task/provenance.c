@@ -153,7 +153,7 @@ json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
 	json_object_set_new(object, "input", about_input(embed));
 	add_rows(object, embed);
 	json_object_set_new(object, "compute", json_string("f32"));
-	json_object_set_new(object, "device", json_string("cpu"));
+	json_object_set_new(object, "device", json_string(plan->device));
 	json_object_set_new(object, "isa", json_string(plan->isa ? plan->isa : "reference"));
 	json_object_set_new(object, "convolution",
 			    json_string(plan->convolution ? plan->convolution : "direct"));

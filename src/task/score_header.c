@@ -91,7 +91,7 @@ static void model_facts(facts *f, const cr_score *score)
 	add(f, "CheckRef", 0, "%c", "wex"[o->check_ref]);
 	add(f, "Reuse", 0, "%s", score->reuse ? "yes" : "no");
 	add(f, "Dtype", 0, "f32");
-	add(f, "Backend", 0, "cpu");
+	add(f, "Backend", 0, "%s", plan->device);
 	add(f, "Isa", 0, "%s", plan->isa ? plan->isa : "reference");
 	add(f, "Convolution", 0, "%s", plan->convolution ? plan->convolution : "direct");
 	add(f, "TagPrefix", 0, "%s", o->tag_prefix);
@@ -156,6 +156,9 @@ static char *command_line(const cr_score *score)
 	if (!line)
 		return NULL;
 	cr_provenance_date(date);
+	/* without the program's name, as bcftools has it */
+	if (!strncmp(command, "crocuta ", 8))
+		command += 8;
 	snprintf(line, capacity, "##crocutaCommand=%s; Date=%s", command, date);
 	for (char *p = line; *p; p++)
 		if ((unsigned char)*p < 32)

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <crocuta/device.h>
+
 #include "base/error.h"
 #include "io/atomic.h"
 #include "task/file_type.h"
@@ -63,19 +65,6 @@ static int check_values(const crocuta_score_options *o, crocuta_error *error)
 		return cr_fail(error, CROCUTA_EARG, "--write-index %.20s: give csi or tbi",
 			       o->write_index);
 	return CROCUTA_OK;
-}
-
-static int check_device(const char *device, crocuta_error *error)
-{
-	if (!device || !strcmp(device, "auto") || !strcmp(device, "cpu") ||
-	    !strcmp(device, "reference"))
-		return CROCUTA_OK;
-	if (!strncmp(device, "cuda", 4))
-		return cr_fail(
-			error, CROCUTA_EDEVICE,
-			"--device %.40s: this crocuta is built without CUDA; use --device cpu",
-			device);
-	return cr_fail(error, CROCUTA_EARG, "--device \"%.40s\": give auto or cpu", device);
 }
 
 static int is_stdout(const char *path)
@@ -241,7 +230,7 @@ int crocuta_score_check(const crocuta_score_options *options, crocuta_error *err
 	if (!code)
 		code = check_combinations(options, type, error);
 	if (!code)
-		code = check_device(options->session.device, error);
+		code = crocuta_device_check(options->session.device, error);
 	if (!code)
 		code = check_file(options->reference, 1, "the reference is read at any place",
 				  error);

@@ -80,7 +80,7 @@ from() { # FILE COMMAND...
 @test "devices: cuda is not built in, others are unknown" {
 	fails 7 "built without CUDA" embed --device cuda -o out/x.npy g.fa
 	fails 7 "built without CUDA" embed --device cuda:0,1 -o out/x.npy g.fa
-	fails 2 "give auto or cpu" embed --device tpu -o out/x.npy g.fa
+	fails 2 "give auto, cpu or cuda" embed --device tpu -o out/x.npy g.fa
 }
 
 @test "memory: a plan above --max-mem is refused with its figures" {
