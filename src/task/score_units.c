@@ -120,9 +120,9 @@ int cr_score_check_genome(cr_score *score, int at_end)
 			       (long long)score->mismatched, (long long)score->checked);
 	if (at_end && records && score->nowhere == records && score->options.shards < 2)
 		return cr_fail(score->error, CROCUTA_EINPUT,
-			       "none of %lld records lies on a contig of %.300s: wrong reference, or "
-			       "other contig names? (--rename-chrs)",
-			       (long long)records, score->options.reference);
+			       "%.200s: none of %lld records lies on a contig of %.200s: wrong "
+			       "reference, or other contig names? (--rename-chrs)",
+			       score->options.input, (long long)records, score->options.reference);
 	return CROCUTA_OK;
 }
 
