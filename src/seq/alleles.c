@@ -1,9 +1,10 @@
 /* alleles.c - see alleles.h.
  *
- * One direction is calculated: the reverse strand is the forward one seen through an index that runs
- * backwards and complements. With the shared ends of REF and ALT gone, what is left either begins
- * with different bases, and then the haplotypes differ right there, or one side is empty: an indel,
- * which is moved on as long as the base that it passes over is the one that it would put back. */
+ * One direction is calculated: the reverse strand is the forward one seen through an index that
+ * runs backwards and complements. With the shared ends of REF and ALT gone, what is left either
+ * begins with different bases, and then the haplotypes differ right there, or one side is empty: an
+ * indel, which is moved on as long as the base that it passes over is the one that it would put
+ * back. */
 #include "seq/alleles.h"
 
 #include <string.h>
@@ -179,8 +180,7 @@ static int64_t smaller(int64_t a, int64_t b)
 cr_placed cr_place(const cr_placement *p, int64_t length, const cr_allele *allele)
 {
 	const int64_t at = allele->at, before = p->window - p->readout;
-	const int64_t left =
-		smaller(length - at, length - at - allele->removed + allele->inserted);
+	const int64_t left = smaller(length - at, length - at - allele->removed + allele->inserted);
 	cr_placed placed = {.count = smaller(p->readout, left)};
 
 	placed.edge = placed.count < p->readout;

@@ -113,8 +113,7 @@ static int compare_changes(const cr_score_change *a, const cr_score_change *b)
 		order = compare_numbers(a->allele.removed, b->allele.removed);
 	if (!order)
 		order = compare_numbers(a->allele.inserted, b->allele.inserted);
-	return order ? order
-		     : memcmp(a->allele.bases, b->allele.bases, (size_t)a->allele.inserted);
+	return order ? order : memcmp(a->allele.bases, b->allele.bases, (size_t)a->allele.inserted);
 }
 
 /* What qsort sorts: a change and where it is. */

@@ -1,7 +1,7 @@
 /* score_header.c - what the tags mean, and what made them: lines for VCF and TSV, an object for npy.
  *
- * ##crocutaModel names everything that the numbers depend on, so that outputs which agree in it and in
- * ##crocutaReference may be put together. No paths. */
+ * ##crocutaModel names everything that the numbers depend on, so that outputs that agree in it and
+ * in ##crocutaReference may be put together. No paths. */
 #define _GNU_SOURCE
 #include <stdarg.h>
 #include <stdio.h>
@@ -252,7 +252,8 @@ static void make_tags(const cr_score *score, cr_score_header *h)
 		"positions compared%s",
 		how);
 	add_tag(h, score, "STATUS", 1,
-		"Scoring status of each ALT, flags joined by &: OK, or OK with EDGE or MASKED, or a "
+		"Scoring status of each ALT, flags joined by &: OK, or OK with EDGE or MASKED, or "
+		"a "
 		"reason for no score: STAR, SYMBOLIC, BREAKEND, REFBLOCK, NONACGT, TOOLONG, "
 		"NOCONTIG, OUTOFRANGE, REFMISMATCH, NONFINITE");
 }

@@ -40,15 +40,15 @@ typedef struct cr_score_unit {
 	int status; /* enum crocuta_allele_status */
 	int equal;  /* to REF: all numbers 0 */
 	int edge, masked;
-	int64_t change[2]; /* forward, reverse; -1: none */
+	int64_t change[2];                  /* forward, reverse; -1: none */
 	float llr, llr_strand[2], distance; /* NaN: missing */
 } cr_score_unit;
 
 /* One record, of a file or made up. */
 typedef struct cr_score_record {
-	cr_variant *variant;       /* NULL: made up */
-	const char *contig_name;   /* as the file has it */
-	int64_t contig, position;  /* in the FASTA; contig -1: not there */
+	cr_variant *variant;      /* NULL: made up */
+	const char *contig_name;  /* as the file has it */
+	int64_t contig, position; /* in the FASTA; contig -1: not there */
 	const char *id;
 	const char *const *allele; /* REF, then ALTs */
 	int alts;                  /* 0: ALT is "." */
@@ -110,7 +110,7 @@ typedef struct cr_score {
 	int64_t units_done, units_total; /* total 0: unknown */
 	int64_t batch_units, batch_changes;
 	atomic_llong changes_done; /* of the batch */
-	const char *where;               /* contig */
+	const char *where;         /* contig */
 	double polled;
 } cr_score;
 
@@ -198,8 +198,8 @@ int cr_score_compute_plain(cr_score *score, cr_score_batch *batch);
 int cr_score_tokens(cr_score *score, int64_t contig, int reverse, int64_t start, int64_t end,
 		    uint8_t *out);
 
-/* The alternative's tokens from `at` on, (count), into out; window: tokens of the change's window, at
- * least up to at + count. */
+/* The alternative's tokens from `at` on, (count), into out; window: tokens of the change's window,
+ * at least up to at + count. */
 int cr_score_change_tokens(cr_score *score, const cr_score_change *change, const uint8_t *window,
 			   uint8_t *out);
 
@@ -212,10 +212,10 @@ int64_t cr_score_compared(const cr_score *score, const uint8_t *reference, const
 
 /* Rows of both haplotypes at the compared positions at .. at + T - 1 become results. */
 typedef struct cr_score_rows {
-	int64_t count;                          /* T */
-	const float *before;                    /* (V) of position at - 1, or NULL */
-	const float *reference_hidden, *hidden; /* (T, D) */
-	const float *reference_logits, *logits; /* (T, V) */
+	int64_t count;                            /* T */
+	const float *before;                      /* (V) of position at - 1, or NULL */
+	const float *reference_hidden, *hidden;   /* (T, D) */
+	const float *reference_logits, *logits;   /* (T, V) */
 	const uint8_t *reference_tokens, *tokens; /* (T) */
 } cr_score_rows;
 void cr_score_change_rows(const cr_score *score, const cr_score_rows *rows,

@@ -20,11 +20,16 @@ static const char *const snvs[4][4][2] = {
 static int base_number(char byte)
 {
 	switch (cr_base_canonical(byte)) {
-	case 'A': return 0;
-	case 'C': return 1;
-	case 'G': return 2;
-	case 'T': return 3;
-	default: return -1;
+	case 'A':
+		return 0;
+	case 'C':
+		return 1;
+	case 'G':
+		return 2;
+	case 'T':
+		return 3;
+	default:
+		return -1;
 	}
 }
 
@@ -120,8 +125,9 @@ int cr_score_read_ism(cr_score *score, cr_score_batch *batch)
 	char bases[PIECE];
 	int code = CROCUTA_OK;
 
-	most = most < POSITIONS_LEAST ? POSITIONS_LEAST
-				      : most > POSITIONS_MOST ? POSITIONS_MOST : most;
+	most = most < POSITIONS_LEAST  ? POSITIONS_LEAST
+	       : most > POSITIONS_MOST ? POSITIONS_MOST
+				       : most;
 	/* on until something is found: an empty batch is the end */
 	for (int64_t taken = 0;
 	     !code && score->next < score->end && (taken < most || !batch->record_count);) {

@@ -2,8 +2,8 @@
  *
  * -ln P(t) = ln sum_j exp(l_j - l_t), and that sum is at least 1. The sums of many positions are
  * multiplied, and one logarithm is taken of the product before it could overflow. exp is a
- * polynomial of degree 7 on [-ln2/2, ln2/2], four lanes at a time, as exact as the float logits: this
- * runs for every position of every allele, beside kernels that are well tuned. */
+ * polynomial of degree 7 on [-ln2/2, ln2/2], four lanes at a time, as exact as the float logits:
+ * this runs for every position of every allele, beside kernels that are well tuned. */
 #include "task/score_math.h"
 
 #include <math.h>
@@ -105,9 +105,8 @@ void cr_score_add_logits(cr_score_log_sum *sum, const cr_score_softmax *softmax,
 		}
 		inverse = inverse_probability(row, classes, logits[tokens[i]]);
 		if (inverse > LARGE) {
-			sum->sum += inverse < HUGE_VAL
-					    ? -log(inverse)
-					    : careful(row, classes, logits[tokens[i]]);
+			sum->sum += inverse < HUGE_VAL ? -log(inverse)
+						       : careful(row, classes, logits[tokens[i]]);
 			continue;
 		}
 		sum->product *= inverse;
@@ -123,8 +122,7 @@ double cr_score_log_total(const cr_score_log_sum *sum)
 	return sum->sum - log(sum->product);
 }
 
-double cr_score_log_probability(const cr_score_softmax *softmax, const float *logits,
-				uint8_t token)
+double cr_score_log_probability(const cr_score_softmax *softmax, const float *logits, uint8_t token)
 {
 	cr_score_log_sum sum = {0, 1};
 	const uint8_t yes = 1;

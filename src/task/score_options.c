@@ -29,7 +29,8 @@ void crocuta_score_options_init(crocuta_score_options *options)
 static int is_key(const char *text)
 {
 	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_";
-	static const char more[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
+	static const char more[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_0123456789";
 
 	return *text && strchr(letters, *text) && !text[strspn(text, more)] && strlen(text) <= 60;
 }

@@ -1,5 +1,5 @@
-/* score_output.c - where scores go: VCF and BCF with new tags, a table with a line for each ALT, or the
- * 4 x L matrix of every SNV of a region. */
+/* score_output.c - where scores go: VCF and BCF with new tags, a table with a line for each ALT, or
+ * the 4 x L matrix of every SNV of a region. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,11 +23,11 @@ struct cr_score_output {
 	float *floats;              /* (tags, ALTs) */
 	char (*texts)[40];          /* (ALTs) */
 	const char **text_list;
-	int64_t alts;               /* room in the three */
-	cr_output *table;           /* TSV */
-	cr_output_set *set;         /* npy: array and meta */
+	int64_t alts;       /* room in the three */
+	cr_output *table;   /* TSV */
+	cr_output_set *set; /* npy: array and meta */
 	cr_output *array, *meta;
-	float *matrix;              /* (4, L) */
+	float *matrix; /* (4, L) */
 };
 
 /* ---- VCF and BCF ----------------------------------------------------------------------------- */
@@ -138,8 +138,8 @@ static int write_line(cr_score *score, const cr_score_record *record, const char
 	cr_output *out = score->output->table;
 	crocuta_error *error = score->error;
 	char position[32], text[200], status[40];
-	const char *parts[] = {record->contig_name, position, record->id, "\t", record->allele[0],
-			       "\t",                alt,      text};
+	const char *parts[] = {record->contig_name, position, record->id, "\t",
+			       record->allele[0],   "\t",     alt,        text};
 	int used = 0, code = CROCUTA_OK;
 
 	snprintf(position, sizeof position, "\t%lld\t", (long long)record->position + 1);
@@ -193,8 +193,7 @@ static int open_matrix(cr_score *score, const cr_output_options *how)
 		code = cr_fail(score->error, CROCUTA_EIO, "%.200s: the name is too long",
 			       score->options.output);
 	options.bytes_needed = 0;
-	return code ? code
-		    : cr_output_set_add(out->set, path, &options, &out->meta, score->error);
+	return code ? code : cr_output_set_add(out->set, path, &options, &out->meta, score->error);
 }
 
 static int write_cell(cr_score *score, const cr_score_record *record, const cr_score_unit *unit)
@@ -251,9 +250,12 @@ int cr_score_open_output(cr_score *score)
 	if (code)
 		return code;
 	switch (score->type) {
-	case CR_FILE_TABLE: return open_table(score, &how);
-	case CR_FILE_NPY: return open_matrix(score, &how);
-	default: return open_variants(score, &how);
+	case CR_FILE_TABLE:
+		return open_table(score, &how);
+	case CR_FILE_NPY:
+		return open_matrix(score, &how);
+	default:
+		return open_variants(score, &how);
 	}
 }
 

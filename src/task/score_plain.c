@@ -1,5 +1,5 @@
-/* score_plain.c - changes computed without shortcuts: both haplotypes of each, from the window's start
- * to the last compared position. Rows arrive in order and are summed as they come. */
+/* score_plain.c - changes computed without shortcuts: both haplotypes of each, from the window's
+ * start to the last compared position. Rows arrive in order and are summed as they come. */
 #include <string.h>
 
 #include "base/error.h"
@@ -14,7 +14,7 @@ typedef struct call {
 	cr_score_batch *batch;
 	const int64_t *order; /* of the batch's changes, from the first of the call on */
 	int64_t changes, bytes;
-	uint8_t *tokens;      /* (bytes) for each change both haplotypes and the flags */
+	uint8_t *tokens; /* (bytes) for each change both haplotypes and the flags */
 	int64_t token_capacity;
 	crocuta_sequence sequences[2 * CHANGES_MOST];
 	const uint8_t *flags[CHANGES_MOST]; /* (T) is the position compared? */
@@ -77,8 +77,8 @@ static int fill(call *c)
 		memcpy(alternative, reference, (size_t)at);
 		code = cr_score_change_tokens(c->score, change, reference, alternative + at);
 		change->masked = cr_score_is_masked(c->score, change, reference);
-		change->compared = cr_score_compared(c->score, reference + at, alternative + at,
-						     count, flags);
+		change->compared =
+			cr_score_compared(c->score, reference + at, alternative + at, count, flags);
 		if (!at) { /* nothing predicts a window's first position */
 			change->compared -= flags[0];
 			flags[0] = 0;
@@ -105,8 +105,7 @@ static void finish(call *c, int64_t sequence)
 	if (sequence % 2 == 0)
 		return;
 	change->llr = cr_score_log_total(&c->log_sum[1]) - cr_score_log_total(&c->log_sum[0]);
-	change->distance =
-		cr_score_distance(c->totals[0], c->totals[1], c->score->info->width);
+	change->distance = cr_score_distance(c->totals[0], c->totals[1], c->score->info->width);
 	atomic_fetch_add(&c->score->changes_done, 1);
 }
 

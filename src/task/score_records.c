@@ -53,11 +53,12 @@ static int extend_map(cr_score *score)
 	code = cr_contigs_match(names, score->contigs, score->options.rename_chrs, map, &how,
 				score->error);
 	if (!code && score->mapped && strcmp(how, score->map_how))
-		code = cr_fail(score->error, CROCUTA_EINPUT,
-			       "%.300s: contig names of two kinds, \"%.60s\" after others that were "
-			       "mapped (%s); give --rename-chrs FILE",
-			       score->options.input, cr_contigs_name(names, score->mapped),
-			       score->map_how);
+		code = cr_fail(
+			score->error, CROCUTA_EINPUT,
+			"%.300s: contig names of two kinds, \"%.60s\" after others that were "
+			"mapped (%s); give --rename-chrs FILE",
+			score->options.input, cr_contigs_name(names, score->mapped),
+			score->map_how);
 	if (code) {
 		cr_free(map);
 		return code;

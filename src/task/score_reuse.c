@@ -1,5 +1,6 @@
-/* score_reuse.c - changes computed by crocuta_session_changes: every window once, of every change only
- * what follows its first difference. Windows are gathered so that short ones run side by side. */
+/* score_reuse.c - changes computed by crocuta_session_changes: every window once, of every change
+ * only what follows its first difference. Windows are gathered so that short ones run side by side.
+ */
 #include <string.h>
 
 #include "base/error.h"
@@ -14,7 +15,7 @@ typedef struct call {
 	cr_score_batch *batch;
 	const int64_t *order; /* of the batch's changes, from the first of the call on */
 	int64_t windows, changes, bytes;
-	uint8_t *tokens;      /* (bytes) windows, then changes */
+	uint8_t *tokens; /* (bytes) windows, then changes */
 	crocuta_changed_sequence sequences[WINDOWS_MOST];
 	int64_t first[WINDOWS_MOST]; /* change of each window, counted in the call */
 	crocuta_change *items;       /* (changes) */
@@ -55,8 +56,7 @@ static int make_room(call *c)
 		c->token_capacity = c->bytes;
 	}
 	if (c->changes > c->item_capacity) {
-		crocuta_change *items =
-			cr_realloc(c->items, (size_t)c->changes, sizeof *c->items);
+		crocuta_change *items = cr_realloc(c->items, (size_t)c->changes, sizeof *c->items);
 
 		if (!items)
 			return cr_fail(c->score->error, CROCUTA_EMEMORY,

@@ -55,11 +55,11 @@ static int compare_reference(cr_score *score, const cr_score_record *record, int
 
 	*offset = -1;
 	for (int64_t at = 0; at < length && *offset < 0; at += (int64_t)sizeof bases) {
-		int64_t here = length - at < (int64_t)sizeof bases ? length - at
-								   : (int64_t)sizeof bases;
+		int64_t here =
+			length - at < (int64_t)sizeof bases ? length - at : (int64_t)sizeof bases;
 		int64_t start = record->position + at;
-		int code = cr_sequence_cache_fetch(score->cache, record->contig, start, start + here,
-						   bases, score->error);
+		int code = cr_sequence_cache_fetch(score->cache, record->contig, start,
+						   start + here, bases, score->error);
 
 		if (code)
 			return code;
@@ -86,9 +86,8 @@ static int on_mismatch(cr_score *score, cr_score_record *record, int64_t offset,
 	record->left_out = score->options.check_ref == CROCUTA_CHECK_REF_EXCLUDE;
 	if (++score->warned <= WARNINGS_MOST)
 		cr_score_log(score, CROCUTA_LOG_WARNING, "%s%s", text,
-			     score->warned == WARNINGS_MOST
-				     ? "; further ones are counted only"
-				     : "");
+			     score->warned == WARNINGS_MOST ? "; further ones are counted only"
+							    : "");
 	return CROCUTA_OK;
 }
 
@@ -150,12 +149,18 @@ static int64_t changed_length(const char *ref, const char *alt)
 static int status_of_text(const char *alt)
 {
 	switch (cr_allele_kind(alt)) {
-	case CR_ALLELE_STAR: return CROCUTA_ALLELE_STAR;
-	case CR_ALLELE_REFBLOCK: return CROCUTA_ALLELE_REFBLOCK;
-	case CR_ALLELE_SYMBOLIC: return CROCUTA_ALLELE_SYMBOLIC;
-	case CR_ALLELE_BREAKEND: return CROCUTA_ALLELE_BREAKEND;
-	case CR_ALLELE_MISSING: return CROCUTA_ALLELE_NOALT;
-	default: return CROCUTA_ALLELE_OK;
+	case CR_ALLELE_STAR:
+		return CROCUTA_ALLELE_STAR;
+	case CR_ALLELE_REFBLOCK:
+		return CROCUTA_ALLELE_REFBLOCK;
+	case CR_ALLELE_SYMBOLIC:
+		return CROCUTA_ALLELE_SYMBOLIC;
+	case CR_ALLELE_BREAKEND:
+		return CROCUTA_ALLELE_BREAKEND;
+	case CR_ALLELE_MISSING:
+		return CROCUTA_ALLELE_NOALT;
+	default:
+		return CROCUTA_ALLELE_OK;
 	}
 }
 
@@ -204,8 +209,8 @@ struct place {
 static int fetch_bases(void *user, int64_t start, int64_t end, char *out, crocuta_error *error)
 {
 	const struct place *place = user;
-	int code = cr_sequence_cache_fetch(place->score->cache, place->contig, start, end, out,
-					   error);
+	int code =
+		cr_sequence_cache_fetch(place->score->cache, place->contig, start, end, out, error);
 
 	for (int64_t i = 0; !code && i < end - start; i++)
 		out[i] = cr_base_canonical(out[i]);
@@ -239,8 +244,8 @@ static int add_changes(cr_score *score, cr_score_batch *batch, const cr_score_re
 	int code = CROCUTA_OK;
 
 	for (int strand = 0; strand < 2 && !code; strand++) {
-		if (!(score->options.strands & (strand ? CROCUTA_STRANDS_REVERSE
-						       : CROCUTA_STRANDS_FORWARD)))
+		if (!(score->options.strands &
+		      (strand ? CROCUTA_STRANDS_REVERSE : CROCUTA_STRANDS_FORWARD)))
 			continue;
 		unit->change[strand] = batch->change_count;
 		code = add_change(score, batch, record, alt, strand);
@@ -377,10 +382,11 @@ int cr_score_combine(cr_score *score, cr_score_batch *batch)
 		}
 	}
 	if (score->nonfinite > NONFINITE_MOST)
-		return cr_fail(score->error, CROCUTA_ENUMERIC,
-			       "%lld scores are NaN or infinite, the first at %s: the model does not "
-			       "compute finite numbers here; crocuta model verify tells more",
-			       (long long)score->nonfinite,
-			       score->report->example[CROCUTA_ALLELE_NONFINITE]);
+		return cr_fail(
+			score->error, CROCUTA_ENUMERIC,
+			"%lld scores are NaN or infinite, the first at %s: the model does not "
+			"compute finite numbers here; crocuta model verify tells more",
+			(long long)score->nonfinite,
+			score->report->example[CROCUTA_ALLELE_NONFINITE]);
 	return CROCUTA_OK;
 }

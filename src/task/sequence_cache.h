@@ -1,5 +1,6 @@
-/* sequence_cache.h - bases of a FASTA in blocks that are kept for a while: neighbours ask for the same
- * ones, on either strand, and a fetch from bgzip inflates whole blocks. One thread at a time. */
+/* sequence_cache.h - bases of a FASTA in blocks that are kept for a while: neighbours ask for the
+ * same ones, on either strand, and a fetch from bgzip inflates whole blocks. One thread at a time.
+ */
 #ifndef CR_TASK_SEQUENCE_CACHE_H
 #define CR_TASK_SEQUENCE_CACHE_H
 
@@ -19,8 +20,7 @@ cr_sequence_cache *cr_sequence_cache_new(cr_reference *reference);
 void cr_sequence_cache_free(cr_sequence_cache *cache);
 
 /* As cr_reference_fetch. */
-CROCUTA_CHECKED int cr_sequence_cache_fetch(cr_sequence_cache *cache, int64_t contig,
-					    int64_t start, int64_t end, char *out,
-					    crocuta_error *error);
+CROCUTA_CHECKED int cr_sequence_cache_fetch(cr_sequence_cache *cache, int64_t contig, int64_t start,
+					    int64_t end, char *out, crocuta_error *error);
 
 #endif

@@ -251,9 +251,8 @@ static void test_fetch_failures(void **state)
 	cr_allele found;
 
 	(void)state;
-	assert_int_equal(
-		cr_allele_find("A", "AA", 2, 8, 0, fetch, &contig, bases, &found, NULL),
-		CROCUTA_EIO);
+	assert_int_equal(cr_allele_find("A", "AA", 2, 8, 0, fetch, &contig, bases, &found, NULL),
+			 CROCUTA_EIO);
 	for (int fail = 1; fail <= 2; fail++) {
 		contig.fail = fail;
 		assert_int_equal(
@@ -352,12 +351,9 @@ static void test_place_examples(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_spellings),
-		cmocka_unit_test(test_long_repeats),
-		cmocka_unit_test(test_fetch_failures),
-		cmocka_unit_test(test_places),
-		cmocka_unit_test(test_place_examples),
+		cmocka_unit_test(test_kinds),        cmocka_unit_test(test_spellings),
+		cmocka_unit_test(test_long_repeats), cmocka_unit_test(test_fetch_failures),
+		cmocka_unit_test(test_places),       cmocka_unit_test(test_place_examples),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

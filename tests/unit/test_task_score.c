@@ -214,8 +214,8 @@ static void batches_do_not_matter(void **state)
 	assert_non_null(stream);
 	fputs(HEADER, stream);
 	for (int i = 0; i < 5000; i++)
-		fprintf(stream, "one\t%d\t.\t%c\t%c\t.\t.\t.\n", 101 + i % 50, forward[100 + i % 50],
-			complement(forward[100 + i % 50]));
+		fprintf(stream, "one\t%d\t.\t%c\t%c\t.\t.\t.\n", 101 + i % 50,
+			forward[100 + i % 50], complement(forward[100 + i % 50]));
 	assert_int_equal(fclose(stream), 0);
 	options.output_type = "t";
 	assert_int_equal(crocuta_score_run(model, &options, &(crocuta_score_report){0}, NULL), 0);
@@ -307,8 +307,8 @@ static void matrix(void **state)
 static void every_alt_has_its_status(void **state)
 {
 	static const char *const expected[] = {
-		"OK",	     "OK",	   "STAR",     "SYMBOLIC", "REFBLOCK",	"BREAKEND",
-		"NONACGT",   "TOOLONG",	   "NOALT",    "NONACGT",  "REFMISMATCH", "NOCONTIG",
+		"OK",         "OK",         "STAR",      "SYMBOLIC", "REFBLOCK",    "BREAKEND",
+		"NONACGT",    "TOOLONG",    "NOALT",     "NONACGT",  "REFMISMATCH", "NOCONTIG",
 		"OUTOFRANGE", "OUTOFRANGE", "OK&MASKED", "NONFINITE"};
 	crocuta_score_options options = options_for_test();
 	crocuta_score_report report;
@@ -317,16 +317,15 @@ static void every_alt_has_its_status(void **state)
 
 	(void)state;
 	write_file(variants,
-		   HEADER
-		   "one\t400\t.\t%c\t%c,%c,*,<DEL>,<*>,%c[one:5[,R,%c%.40s\t.\t.\t.\n"
-		   "one\t400\t.\t%c\t.\t.\t.\t.\n"
-		   "one\t2010\t.\tN\tA\t.\t.\t.\n"
-		   "one\t501\t.\t%c\tG\t.\t.\t.\n"
-		   "none\t400\t.\tA\tC\t.\t.\t.\n"
-		   "one\t3001\t.\tA\tC\t.\t.\t.\n"
-		   "one\t3000\t.\t%cA\tC\t.\t.\t.\n"
-		   "one\t2060\t.\t%c\t%c\t.\t.\t.\n"
-		   "one\t2998\t.\t%.3s\t%c\t.\t.\t.\n",
+		   HEADER "one\t400\t.\t%c\t%c,%c,*,<DEL>,<*>,%c[one:5[,R,%c%.40s\t.\t.\t.\n"
+			  "one\t400\t.\t%c\t.\t.\t.\t.\n"
+			  "one\t2010\t.\tN\tA\t.\t.\t.\n"
+			  "one\t501\t.\t%c\tG\t.\t.\t.\n"
+			  "none\t400\t.\tA\tC\t.\t.\t.\n"
+			  "one\t3001\t.\tA\tC\t.\t.\t.\n"
+			  "one\t3000\t.\t%cA\tC\t.\t.\t.\n"
+			  "one\t2060\t.\t%c\t%c\t.\t.\t.\n"
+			  "one\t2998\t.\t%.3s\t%c\t.\t.\t.\n",
 		   *c, *c | 32, other, *c, *c, forward, *c, wrong, forward[2999], forward[2059],
 		   complement(forward[2059]), forward + 2997, forward[2997]);
 	report = run(&options);
@@ -453,8 +452,9 @@ static void vcf_carries_the_tags(void **state)
 	options.tag_prefix = "MINE";
 	run(&options);
 	text = read_file(vcf);
-	snprintf(expected, sizeof expected, "one\t1\tsnv\t%s\t%s\t.\t.\tMINE_LLR=%g;MINE_LLR_FWD=%g;",
-		 rows[0].ref, rows[0].alt, rows[0].value[0], rows[0].value[1]);
+	snprintf(expected, sizeof expected,
+		 "one\t1\tsnv\t%s\t%s\t.\t.\tMINE_LLR=%g;MINE_LLR_FWD=%g;", rows[0].ref,
+		 rows[0].alt, rows[0].value[0], rows[0].value[1]);
 	if (!strstr(text, expected))
 		fail_msg("no %s", expected);
 	assert_non_null(strstr(text, "ID=MINE_STATUS,Number=A,Type=String"));

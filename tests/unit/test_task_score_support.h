@@ -1,5 +1,5 @@
-/* test_task_score_support.h - made-up genome and variants, runs into rows, and the numbers of an ALT
- * from whole windows: for test_task_score.c. */
+/* test_task_score_support.h - made-up genome and variants, runs into rows, and the numbers of an
+ * ALT from whole windows: for test_task_score.c. */
 #ifndef CR_TESTS_TASK_SCORE_SUPPORT_H
 #define CR_TESTS_TASK_SCORE_SUPPORT_H
 
@@ -167,11 +167,13 @@ static crocuta_score_report run(const crocuta_score_options *options)
 
 #define HEADER "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 
-/* Many records of the first contig: SNVs, insertions, deletions, MNVs, in the repeat, at both ends. */
+/* Many records of the first contig: SNVs, insertions, deletions, MNVs, in the repeat, at both ends.
+ */
 static void write_variants(void)
 {
-	static const int at[] = {0, 1, 40, 95, 96, 97, 127, 128, 300, 301, 301, 500, 900, 996, 1010,
-				 1030, 1060, 1500, 1900, 1990, 2060, 2100, 2500, 2870, 2950, 2990};
+	static const int at[] = {0,    1,    40,   95,   96,   97,   127,  128,  300,
+				 301,  301,  500,  900,  996,  1010, 1030, 1060, 1500,
+				 1900, 1990, 2060, 2100, 2500, 2870, 2950, 2990};
 	FILE *stream = fopen(variants, "w");
 
 	assert_non_null(stream);
@@ -307,11 +309,9 @@ static void judge(crocuta_session *session, const crocuta_score_options *o, cons
 	s.place = find_place(o, &h[0], &h[1]);
 	for (int k = 0; k < 2; k++) {
 		sequences[k] = (crocuta_sequence){
-			.tokens = tokens[k],
-			.length = s.place.at + s.place.count - s.place.start};
+			.tokens = tokens[k], .length = s.place.at + s.place.count - s.place.start};
 		for (int64_t i = 0; i < sequences[k].length; i++)
-			tokens[k][i] =
-				crocuta_model_token(model, h[k].bases[s.place.start + i]);
+			tokens[k][i] = crocuta_model_token(model, h[k].bases[s.place.start + i]);
 	}
 	assert_int_equal(crocuta_session_run(session, sequences, 2, &request, NULL), 0);
 	for (int d = 0; d < 128; d++) {
