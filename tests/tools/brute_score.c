@@ -308,6 +308,7 @@ static void place(const struct allele *a, int strand, struct reading *r, int *ed
 	int64_t old = length_of(a, 0), new = length_of(a, 1), shorter = smaller(old, new);
 	int64_t before, unknown = 0;
 
+	r->start = 0;
 	r->at = first_difference(a, strand);
 	if (o.fixed) {
 		r->count = smaller(o.readout, shorter - r->at);
@@ -317,8 +318,8 @@ static void place(const struct allele *a, int strand, struct reading *r, int *ed
 	} else {
 		int64_t wanted = r->at + smaller(o.readout, shorter - r->at);
 
-		for (r->start = 0; r->start + o.window < wanted;)
-			r->start += o.step;
+		if (wanted > o.window) /* rounded up */
+			r->start = (wanted - o.window + o.step - 1) / o.step * o.step;
 		r->end = smaller(r->start + o.window, shorter);
 		r->count = o.all ? r->end - r->at : wanted - r->at;
 		before = o.window - o.readout - o.step + 1;
