@@ -3,8 +3,11 @@
  * Neighbouring sequences of one padded length go through together. What a sequence gives depends on
  * its padded length alone, never on its company.
  */
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <crocuta/device.h>
 
 #include "backend/cuda/cuda.h"
 #include "base/clock.h"
@@ -18,12 +21,20 @@
 
 #define HAND_OVER CR_CUDA_OUTPUT_ROWS
 
+/* The same where activations are kept for changes. */
+#define KEEP_ROWS 131072
+
 typedef struct engine {
 	cr_cuda *cuda;
 	cr_cuda_options options;
 	cr_implicit_filter *implicit; /* (N) */
 	uint8_t *tokens;              /* (rows) */
-	float *hidden, *logits;       /* (HAND_OVER, D), (HAND_OVER, V) */
+	float *hidden, *logits;       /* (HAND_OVER, D), (HAND_OVER, V), at the device's reach */
+	int64_t change_length;        /* padded, of the longest change */
+	float *kept_hidden, *kept_logits; /* (rows, D), (rows, V): of the sequences of a batch */
+	cr_cuda_change *places;       /* (rows / 64) changes that are computed together */
+	int64_t *numbers;             /* (rows / 64, 2) their sequence and number there */
+	int threads;                  /* of the host, for the rows functions of changes */
 	crocuta_stage_times times;
 } engine;
 
@@ -110,8 +121,6 @@ static int cuda_open(crocuta_session *session, const crocuta_session_options *o,
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
 	if (session->stream)
 		return cr_fail(error, CROCUTA_EARG, "the GPU runs no streams yet; use --device cpu");
-	if (session->change_length)
-		return cr_fail(error, CROCUTA_EARG, "the GPU computes whole windows only");
 	code = parse_device(o->device, &e->options.device, error);
 	if (!code)
 		code = cr_cuda_describe(e->options.device, &device, error);
@@ -119,13 +128,20 @@ static int cuda_open(crocuta_session *session, const crocuta_session_options *o,
 		return code;
 	e->options.length = cr_cuda_padded_length(session->max_length);
 	e->options.rows = e->options.length > BATCH_ROWS ? e->options.length : BATCH_ROWS;
+	e->options.keep = session->change_length > 0;
+	if (e->options.keep && e->options.length < KEEP_ROWS)
+		e->options.rows = KEEP_ROWS;
 	if (o->batch && o->batch * e->options.length < e->options.rows)
 		e->options.rows = o->batch * e->options.length;
+	e->change_length = cr_cuda_change_length(session->change_length + 2);
+	if (e->options.keep && e->options.rows < e->change_length)
+		e->options.rows = e->change_length;
 	e->options.taps = taps;
 	e->options.user = e;
 	bytes = cr_cuda_plan_bytes(session->network, &e->options);
 	p->isa = architecture(&device);
-	p->threads = 1;
+	e->threads = o->threads ? o->threads : crocuta_default_threads();
+	p->threads = e->threads;
 	p->convolution = "fft";
 	p->batch = e->options.rows / e->options.length;
 	p->weight_bytes = bytes.weights;
@@ -145,6 +161,14 @@ static int cuda_prepare(crocuta_session *session, crocuta_error *error)
 	e->tokens = cr_calloc((size_t)e->options.rows, 1);
 	e->hidden = cr_cuda_host_floats(HAND_OVER * n->width);
 	e->logits = cr_cuda_host_floats(HAND_OVER * n->vocabulary);
+	if (e->options.keep) {
+		e->kept_hidden = cr_floats(e->options.rows * n->width);
+		e->kept_logits = cr_floats(e->options.rows * n->vocabulary);
+		e->places = cr_calloc((size_t)(e->options.rows / 64), sizeof *e->places);
+		e->numbers = cr_calloc((size_t)(e->options.rows / 64), 2 * sizeof *e->numbers);
+		if (!e->kept_hidden || !e->kept_logits || !e->places || !e->numbers)
+			return cr_fail(error, CROCUTA_EMEMORY, "out of memory for kept rows");
+	}
 	if (!e->tokens || !e->hidden || !e->logits)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for results");
 	code = cr_cuda_new(n, &e->options, &e->cuda, error);
@@ -165,6 +189,10 @@ static void cuda_close(crocuta_session *session)
 	cr_free(e->tokens);
 	cr_cuda_host_free(e->hidden);
 	cr_cuda_host_free(e->logits);
+	cr_free(e->kept_hidden);
+	cr_free(e->kept_logits);
+	cr_free(e->places);
+	cr_free(e->numbers);
 	cr_free(e);
 	session->state = NULL;
 }
@@ -263,6 +291,184 @@ static int cuda_run(crocuta_session *session, const crocuta_sequence *sequences,
 	return code;
 }
 
+/* ---- changes --------------------------------------------------------------------------------- */
+
+/* A call: sequences [first, first + count) are the batch on the device. */
+typedef struct change_run {
+	crocuta_session *session;
+	const crocuta_changed_sequence *sequences;
+	int64_t first, count, length; /* padded */
+	crocuta_change_fn *rows;
+	void *user;
+	int code; /* of the first failure; read and written atomically */
+} change_run;
+
+/* Rows of the sequences of the batch that changes can ask for, to the host. */
+static int keep_rows(change_run *run, crocuta_error *error)
+{
+	const int64_t width = run->session->network->width;
+	const int64_t vocabulary = run->session->network->vocabulary;
+	engine *e = run->session->state;
+	int code = 0;
+
+	for (int64_t i = 0; !code && i < run->count; i++) {
+		const crocuta_changed_sequence *q = &run->sequences[run->first + i];
+		const int64_t base = i * run->length;
+		int64_t row = q->count && q->changes[0].at ? q->changes[0].at - 1 : 0;
+
+		for (int64_t here; !code && q->count && row < q->length; row += here) {
+			here = q->length - row < HAND_OVER ? q->length - row : HAND_OVER;
+			code = cr_cuda_output(e->cuda, base + row, here, 0, e->hidden, e->logits,
+					      error);
+			if (!code)
+				code = cr_cuda_wait(e->cuda, error);
+			if (code)
+				break;
+			memcpy(e->kept_hidden + (base + row) * width, e->hidden,
+			       (size_t)(here * width) * sizeof(float));
+			memcpy(e->kept_logits + (base + row) * vocabulary, e->logits,
+			       (size_t)(here * vocabulary) * sizeof(float));
+		}
+	}
+	return code;
+}
+
+/* Call the rows function for one change, whose first row is row `at` of the host buffers. */
+static void call_rows(change_run *run, const cr_cuda_change *place, const int64_t number[2],
+		      int64_t at, int on_caller)
+{
+	const int64_t width = run->session->network->width;
+	const int64_t vocabulary = run->session->network->vocabulary;
+	const engine *e = run->session->state;
+	const crocuta_change *c = &run->sequences[number[0]].changes[number[1]];
+	const int64_t kept = place->sequence * run->length + c->at;
+	int code;
+
+#pragma omp atomic read
+	code = run->code;
+	if (code)
+		return;
+	code = run->rows(run->user,
+			 &(crocuta_change_rows){
+				 .sequence = number[0],
+				 .change = number[1],
+				 .count = c->length,
+				 .before = c->at ? e->kept_logits + (kept - 1) * vocabulary : NULL,
+				 .hidden = e->hidden + at * width,
+				 .logits = e->logits + at * vocabulary,
+				 .reference_hidden = e->kept_hidden + kept * width,
+				 .reference_logits = e->kept_logits + kept * vocabulary,
+				 .on_caller = on_caller});
+	if (code) {
+#pragma omp atomic write
+		run->code = code;
+	}
+}
+
+/* Rows of the `count` changes on the device, as many at a time as the host buffers hold. */
+static int deliver_changes(change_run *run, int64_t count, int64_t length, crocuta_error *error)
+{
+	engine *e = run->session->state;
+	int64_t together = HAND_OVER / length;
+
+	together = together < 1 ? 1 : together;
+	for (int64_t first = 0; first < count; first += together) {
+		const int64_t here = count - first < together ? count - first : together;
+		int code = cr_cuda_output(e->cuda, first * length, here * length, 0, e->hidden,
+					  e->logits, error);
+
+		if (!code)
+			code = cr_cuda_wait(e->cuda, error);
+		if (code)
+			return code;
+#pragma omp parallel for schedule(dynamic, 1) num_threads(e->threads) if (here > 1)
+		for (int64_t i = 0; i < here; i++)
+			call_rows(run, &e->places[first + i], e->numbers + 2 * (first + i),
+				  i * length + e->places[first + i].lead,
+				  omp_get_thread_num() == 0);
+		if (run->code)
+			return cr_fail(error, run->code, "stopped by the caller");
+	}
+	return 0;
+}
+
+/* All changes of the batch, in groups of one padded length. */
+static int run_changes(change_run *run, crocuta_error *error)
+{
+	engine *e = run->session->state;
+	int64_t sequence = 0, change = 0;
+
+	while (sequence < run->count) {
+		int64_t length = 0, together = 0;
+		int code;
+
+		for (; sequence < run->count; sequence++, change = 0) {
+			const crocuta_changed_sequence *q = &run->sequences[run->first + sequence];
+
+			for (; change < q->count; change++, together++) {
+				const crocuta_change *c = &q->changes[change];
+				const int64_t lead = c->at < 2 ? c->at : 2;
+				const int64_t padded = cr_cuda_change_length(c->length + lead);
+				uint8_t *row = e->tokens + together * length;
+
+				if (together && (padded != length ||
+						 (together + 1) * length > e->options.rows))
+					break;
+				length = padded;
+				e->places[together] = (cr_cuda_change){sequence, c->at - lead, lead,
+								       c->length + lead};
+				e->numbers[2 * together] = run->first + sequence;
+				e->numbers[2 * together + 1] = change;
+				memcpy(row, q->tokens + c->at - lead, (size_t)lead);
+				memcpy(row + lead, c->tokens, (size_t)c->length);
+				memset(row + lead + c->length, 0,
+				       (size_t)(length - lead - c->length));
+			}
+			if (change < q->count)
+				break;
+		}
+		if (!together)
+			break;
+		code = cr_cuda_changes(e->cuda, e->places, e->tokens, together, length, error);
+		if (!code)
+			code = deliver_changes(run, together, length, error);
+		if (code)
+			return code;
+	}
+	return 0;
+}
+
+static int cuda_changes(crocuta_session *session, const crocuta_changed_sequence *sequences,
+			int64_t count, crocuta_change_fn *rows, void *user, crocuta_error *error)
+{
+	engine *e = session->state;
+	change_run run = {.session = session, .sequences = sequences, .rows = rows, .user = user};
+	int code = 0;
+
+	for (int64_t i = 0; !code && i < count; i += run.count) {
+		run.first = i;
+		run.length = cr_cuda_padded_length(sequences[i].length);
+		for (run.count = 0; i + run.count < count &&
+				    (run.count + 1) * run.length <= e->options.rows;
+		     run.count++) {
+			const crocuta_changed_sequence *q = &sequences[i + run.count];
+			uint8_t *row = e->tokens + run.count * run.length;
+
+			if (cr_cuda_padded_length(q->length) != run.length)
+				break;
+			memcpy(row, q->tokens, (size_t)q->length);
+			memset(row + q->length, 0, (size_t)(run.length - q->length));
+		}
+		code = cr_cuda_forward(e->cuda, e->tokens, run.count, run.length,
+				       (int)session->network->layers, error);
+		if (!code)
+			code = keep_rows(&run, error);
+		if (!code)
+			code = run_changes(&run, error);
+	}
+	return code;
+}
+
 static void cuda_times(crocuta_session *session, crocuta_stage_times *times, int reset)
 {
 	engine *e = session->state;
@@ -285,5 +491,6 @@ const cr_engine cr_engine_cuda = {
 	.prepare = cuda_prepare,
 	.close = cuda_close,
 	.run = cuda_run,
+	.changes = cuda_changes,
 	.times = cuda_times,
 };

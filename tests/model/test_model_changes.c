@@ -9,6 +9,9 @@
 
 enum { CHANGES = 24 };
 
+/* CROCUTA_TEST_DEVICE, or NULL */
+static const char *device;
+
 /* A sequence with changes of many kinds, and room for the rows that come back. */
 typedef struct changes_case {
 	const crocuta_model *model;
@@ -130,6 +133,7 @@ static crocuta_session_options options_for(const changes_case *c, int convolutio
 	crocuta_session_options o;
 
 	crocuta_session_options_init(&o);
+	o.device = device;
 	o.max_length = c->length;
 	o.change_length = c->longest;
 	o.convolution = convolution;
@@ -410,5 +414,6 @@ int main(void)
 		cmocka_unit_test(refuses_what_it_cannot_do),
 	};
 
+	device = getenv("CROCUTA_TEST_DEVICE");
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

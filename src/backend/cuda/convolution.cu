@@ -165,7 +165,7 @@ __global__ void place_heads(const float *in, int64_t head, float *v, int64_t len
 
 void cr_cuda_spectra_free(cr_cuda_spectra *s)
 {
-	if (s->length) {
+	if (s->size) {
 		cufftDestroy(s->forward);
 		cufftDestroy(s->inverse);
 	}
@@ -185,7 +185,7 @@ static int transform_filters(cr_cuda *cuda, cr_cuda_spectra *s, crocuta_error *e
 {
 	const int64_t width = cuda->network->width, bins = s->size / 2 + 1;
 	const int64_t all = cuda->network->layers * width;
-	const int64_t known = s->length < cuda->tap_count ? s->length : cuda->tap_count;
+	const int64_t known = s->size / 2 < cuda->tap_count ? s->size / 2 : cuda->tap_count;
 
 	for (int64_t first = 0; first < all; first += s->signals) {
 		const int64_t valid = all - first < s->signals ? all - first : s->signals;
@@ -208,11 +208,11 @@ static int transform_filters(cr_cuda *cuda, cr_cuda_spectra *s, crocuta_error *e
 	return 0;
 }
 
-static int make_spectra(cr_cuda *cuda, cr_cuda_spectra *s, int64_t length, crocuta_error *error)
+static int make_spectra(cr_cuda *cuda, cr_cuda_spectra *s, int64_t of_size, crocuta_error *error)
 {
 	const int64_t all = cuda->network->layers * cuda->network->width;
-	const int fused = cr_cuda_fused_size(length);
-	long long size = fused ? fused : 2 * length;
+	const int fused = of_size <= CR_CUDA_FUSED_MAX;
+	long long size = of_size;
 	int code;
 
 	cr_cuda_spectra_free(s);
@@ -223,9 +223,8 @@ static int make_spectra(cr_cuda *cuda, cr_cuda_spectra *s, int64_t length, crocu
 		return code;
 	TRY_FFT(cufftCreate(&s->forward), "a plan");
 	TRY_FFT(cufftCreate(&s->inverse), "a plan");
-	s->length = length;
 	s->size = size;
-	s->fused = fused != 0;
+	s->fused = fused;
 	s->signals = signals_together(size);
 	{
 		size_t work;
@@ -242,16 +241,18 @@ static int make_spectra(cr_cuda *cuda, cr_cuda_spectra *s, int64_t length, crocu
 	return transform_filters(cuda, s, error);
 }
 
-/* The spectra of a length: kept, or made in the place of those used longest ago. */
+/* The spectra of a size: kept, or made in the place of those used longest ago. */
 static int find_spectra(cr_cuda *cuda, int64_t length, cr_cuda_spectra **found,
 			crocuta_error *error)
 {
+	const int fused = cr_cuda_fused_size(length);
+	const int64_t size = fused ? fused : 2 * length;
 	cr_cuda_spectra *oldest = &cuda->spectra[0];
 
-	for (int i = 0; i < CR_CUDA_LENGTHS; i++) {
+	for (int i = 0; i < CR_CUDA_SIZES; i++) {
 		cr_cuda_spectra *s = &cuda->spectra[i];
 
-		if (s->length == length) {
+		if (s->size == size) {
 			s->used = ++cuda->clock;
 			*found = s;
 			return 0;
@@ -261,14 +262,14 @@ static int find_spectra(cr_cuda *cuda, int64_t length, cr_cuda_spectra **found,
 	}
 	oldest->used = ++cuda->clock;
 	*found = oldest;
-	return make_spectra(cuda, oldest, length, error);
+	return make_spectra(cuda, oldest, size, error);
 }
 
 /* All signals through cuFFT, a group at a time. */
 static int convolve_groups(cr_cuda *cuda, const cr_cuda_spectra *s, const cufftComplex *filter,
-			   int64_t all, crocuta_error *error)
+			   int64_t all, int64_t length, crocuta_error *error)
 {
-	const int64_t width = cuda->network->width, length = s->length, bins = s->size / 2 + 1;
+	const int64_t width = cuda->network->width, bins = s->size / 2 + 1;
 
 	for (int64_t first = 0; first < all; first += s->signals) {
 		const int64_t valid = all - first < s->signals ? all - first : s->signals;
@@ -307,8 +308,8 @@ int cr_cuda_convolve(cr_cuda *cuda, int64_t layer, int64_t batch, int64_t length
 	sum_heads<<<(unsigned)all, HEAD, 0, cuda->stream>>>(cuda->v, length, taps, cuda->tap_count,
 							    width, head, cuda->heads);
 	CR_CUDA_LAUNCHED("the first positions");
-	code = s->fused ? cr_cuda_fused_convolve(cuda, s, filter, all, error)
-			: convolve_groups(cuda, s, filter, all, error);
+	code = s->fused ? cr_cuda_fused_convolve(cuda, s, filter, all, length, error)
+			: convolve_groups(cuda, s, filter, all, length, error);
 	if (code)
 		return code;
 	place_heads<<<(unsigned)all, HEAD, 0, cuda->stream>>>(cuda->heads, head, cuda->v, length);

@@ -44,6 +44,7 @@ typedef struct cr_cuda_options {
 	int bf16;
 	int64_t length;    /* longest padded length */
 	int64_t rows;      /* rows of the largest batch, at least length */
+	int keep;          /* also for cr_cuda_changes: activations of a batch are kept */
 	cr_cuda_taps *taps;
 	void *user;
 } cr_cuda_options;
@@ -64,6 +65,22 @@ cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *network, const cr_cuda_option
 int cr_cuda_new(const cr_network *network, const cr_cuda_options *options, cr_cuda **cuda,
 		crocuta_error *error);
 void cr_cuda_free(cr_cuda *cuda);
+
+/* A change to a sequence of the batch that was computed last. */
+typedef struct cr_cuda_change {
+	int64_t sequence; /* in that batch */
+	int64_t start;    /* position of the first row: min(2, at) rows before the change */
+	int64_t lead;     /* that many rows, which are the sequence's own */
+	int64_t rows;     /* with them */
+} cr_cuda_change;
+
+/* The padded length for changes of up to `rows` rows. */
+int64_t cr_cuda_change_length(int64_t rows);
+
+/* All passes over `count` changes to the batch that cr_cuda_forward computed with keep: tokens (count,
+ * length), length from cr_cuda_change_length. From there on cr_cuda_output gives rows of changes. */
+int cr_cuda_changes(cr_cuda *cuda, const cr_cuda_change *changes, const uint8_t *tokens,
+		    int64_t count, int64_t length, crocuta_error *error);
 
 /* Passes 0 .. layer over a batch of tokens (batch, length), length padded. Results stay there. */
 int cr_cuda_forward(cr_cuda *cuda, const uint8_t *tokens, int64_t batch, int64_t length, int layer,

@@ -207,14 +207,14 @@ int cr_cuda_make_twiddles(int64_t size, float2 **twiddles, crocuta_error *error)
 }
 
 int cr_cuda_fused_convolve(cr_cuda *cuda, const cr_cuda_spectra *s, const cufftComplex *filter,
-			   int64_t signals, crocuta_error *error)
+			   int64_t signals, int64_t length, crocuta_error *error)
 {
 	cudaError_t status = cudaErrorInvalidValue;
 
 	switch (s->size) {
 #define SIZE(log, threads)                                                                         \
 	case 1 << log:                                                                             \
-		status = launch<log, threads>(cuda, filter, s->twiddles, signals, s->length);      \
+		status = launch<log, threads>(cuda, filter, s->twiddles, signals, length);         \
 		break;
 	SIZE(7, 32)
 	SIZE(8, 32)

@@ -61,11 +61,10 @@ typedef struct cr_cuda_block {
 	float *short_bias; /* (3D) */
 } cr_cuda_block;
 
-/* Spectra of one padded length. */
-#define CR_CUDA_LENGTHS 8
+/* Spectra of one size of transform. */
+#define CR_CUDA_SIZES 8
 typedef struct cr_cuda_spectra {
-	int64_t length; /* 0: unused */
-	int64_t size;   /* of the transform, at least 2 length */
+	int64_t size;   /* of the transform, twice the positions it serves; 0: unused */
 	int fused;      /* by our own kernel in shared memory, not cuFFT */
 	float2 *twiddles; /* (size) when fused */
 	int64_t signals; /* transformed together */
@@ -86,7 +85,7 @@ struct cr_cuda {
 	float *norm_weight, *norm_bias, *lm_head; /* (D), (D), (V, D) */
 	float *filter_taps;   /* (N, D, tap_count) */
 	int64_t tap_count;
-	cr_cuda_spectra spectra[CR_CUDA_LENGTHS];
+	cr_cuda_spectra spectra[CR_CUDA_SIZES];
 	int64_t clock;
 	uint8_t *tokens;      /* (rows) */
 	float *residual;      /* (rows, D) */
@@ -102,6 +101,10 @@ struct cr_cuda {
 	float *rows_hidden, *rows_logits; /* (OUTPUT, D), (OUTPUT, V) */
 	float *heads;  /* (sequences, D, HEAD): outputs at the first positions */
 	int64_t output_rows; /* queued since the last wait */
+	/* of the last forward: what its changes need. (N, rows, D); (N, sequences, D, length) twice */
+	float *kept_residual, *kept_v, *kept_y;
+	int64_t kept_length;  /* padded, of its sequences */
+	cr_cuda_change *changes; /* (rows / 32) */
 	int *overflow; /* set when an operand does not fit half precision */
 	cudaEvent_t *event; /* (2 N + 1) between stages */
 	double local_seconds, mixing_seconds;
@@ -132,6 +135,14 @@ int cr_cuda_gelu(cr_cuda *cuda, const float *x, int64_t rows, int64_t width, flo
 int cr_cuda_head(cr_cuda *cuda, int64_t first, int64_t rows, int raw, float *hidden, float *logits,
 		 crocuta_error *error);
 
+/* changes.cu; places: on the device */
+int cr_cuda_enter_changes(cr_cuda *cuda, int64_t layer, int64_t count, int64_t length,
+			  crocuta_error *error);
+int cr_cuda_subtract_kept(cr_cuda *cuda, int64_t layer, int64_t count, int64_t length,
+			  crocuta_error *error);
+int cr_cuda_add_kept(cr_cuda *cuda, int64_t layer, int64_t count, int64_t length,
+		     crocuta_error *error);
+
 /* convolution.cu */
 int cr_cuda_convolve(cr_cuda *cuda, int64_t layer, int64_t batch, int64_t length,
 		     crocuta_error *error);
@@ -140,7 +151,8 @@ int cr_cuda_convolve(cr_cuda *cuda, int64_t layer, int64_t batch, int64_t length
 int cr_cuda_fused_size(int64_t length); /* of its transform; 0: too long */
 int cr_cuda_make_twiddles(int64_t size, float2 **twiddles, crocuta_error *error);
 int cr_cuda_fused_convolve(cr_cuda *cuda, const cr_cuda_spectra *spectra,
-			   const cufftComplex *filter, int64_t signals, crocuta_error *error);
+			   const cufftComplex *filter, int64_t signals, int64_t length,
+			   crocuta_error *error);
 
 int cr_cuda_make_taps(cr_cuda *cuda, const cr_cuda_options *options, crocuta_error *error);
 void cr_cuda_spectra_free(cr_cuda_spectra *spectra);

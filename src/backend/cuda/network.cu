@@ -44,7 +44,7 @@ cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *n, const cr_cuda_options *o)
 	bytes.weights = n->layers * (2 * parts * (4 * d * d + 2 * d * inner) + 4 * (18 * d + inner)) +
 			8 * n->vocabulary * d;
 	bytes.filters = n->layers * d * (4 * o->length + 8 * (o->length + 1));
-	bytes.workspace = 4 * 4 * o->rows * d + o->rows + CR_CUDA_BLAS_WORKSPACE +
+	bytes.workspace = (o->keep ? 12 * n->layers * o->rows * d : 0) + 4 * 4 * o->rows * d + o->rows + CR_CUDA_BLAS_WORKSPACE +
 			  CR_CUDA_CHUNK * (12 * d + 2 * parts * d + 4 * inner + 6 * inner) +
 			  4 * 4 * group_floats(o->length) +
 			  4 * CR_CUDA_OUTPUT_ROWS * (d + n->vocabulary);
@@ -109,13 +109,15 @@ static int upload_network(cr_cuda *c, crocuta_error *error)
 	return code;
 }
 
-static int allocate(cr_cuda *c, crocuta_error *error)
+static int allocate(cr_cuda *c, int keep, crocuta_error *error)
 {
 	const cr_network *n = c->network;
 	const int64_t d = n->width, parts = c->precision == CR_CUDA_BF16 ? 1 : 3;
 	int code = 0;
 
 	CR_CUDA_TRY(cudaMalloc(&c->tokens, (size_t)c->rows), "allocating memory");
+	CR_CUDA_TRY(cudaMalloc(&c->changes, (size_t)(c->rows / 32 + 1) * sizeof *c->changes),
+		    "allocating memory");
 	CR_CUDA_TRY(cudaMalloc(&c->overflow, sizeof *c->overflow), "allocating memory");
 	CR_CUDA_TRY(cudaMalloc(&c->operand, (size_t)(CR_CUDA_CHUNK * parts * d) * 2),
 		    "allocating memory");
@@ -134,6 +136,12 @@ static int allocate(cr_cuda *c, crocuta_error *error)
 		code = cr_cuda_floats(&c->v, c->rows * d, error);
 	if (!code)
 		code = cr_cuda_floats(&c->heads, heads_floats(c), error);
+	if (!code && keep)
+		code = cr_cuda_floats(&c->kept_residual, n->layers * c->rows * d, error);
+	if (!code && keep)
+		code = cr_cuda_floats(&c->kept_v, n->layers * c->rows * d, error);
+	if (!code && keep)
+		code = cr_cuda_floats(&c->kept_y, n->layers * c->rows * d, error);
 	if (!code)
 		code = cr_cuda_floats(&c->u, (CR_CUDA_CHUNK + 2) * 3 * d, error);
 	if (!code)
@@ -165,7 +173,7 @@ static int start(cr_cuda *c, const cr_cuda_options *options, crocuta_error *erro
 			       cublasLtGetStatusString(status));
 	code = upload_network(c, error);
 	if (!code)
-		code = allocate(c, error);
+		code = allocate(c, options->keep, error);
 	if (!code)
 		code = cr_cuda_make_taps(c, options, error);
 	return code;
@@ -217,7 +225,7 @@ void cr_cuda_free(cr_cuda *c)
 		if (c->event[i])
 			cudaEventDestroy(c->event[i]);
 	free(c->event);
-	for (int i = 0; i < CR_CUDA_LENGTHS; i++)
+	for (int i = 0; i < CR_CUDA_SIZES; i++)
 		cr_cuda_spectra_free(&c->spectra[i]);
 	cudaFree(c->embedding);
 	cudaFree(c->lm_head);
@@ -229,6 +237,10 @@ void cr_cuda_free(cr_cuda *c)
 	cudaFree(c->x0);
 	cudaFree(c->v);
 	cudaFree(c->heads);
+	cudaFree(c->kept_residual);
+	cudaFree(c->kept_v);
+	cudaFree(c->kept_y);
+	cudaFree(c->changes);
 	cudaFree(c->u);
 	cudaFree(c->operand);
 	cudaFree(c->wide);
@@ -325,15 +337,9 @@ void cr_cuda_times(cr_cuda *c, double *local, double *mixing)
 	c->local_seconds = c->mixing_seconds = 0;
 }
 
-int cr_cuda_forward(cr_cuda *c, const uint8_t *tokens, int64_t batch, int64_t length, int layer,
-		    crocuta_error *error)
+/* Tokens to the device, their vectors into the residual. */
+static int begin(cr_cuda *c, const uint8_t *tokens, int64_t rows, crocuta_error *error)
 {
-	const int64_t rows = batch * length;
-	int overflow = 0, code;
-
-	if (rows > c->rows || length > c->length)
-		return cr_fail(error, CROCUTA_EINTERNAL, "a batch of %lld x %lld rows is too large",
-			       (long long)batch, (long long)length);
 	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
 	CR_CUDA_TRY(cudaMemcpyAsync(c->tokens, tokens, (size_t)rows, cudaMemcpyHostToDevice,
 				    c->stream),
@@ -341,18 +347,14 @@ int cr_cuda_forward(cr_cuda *c, const uint8_t *tokens, int64_t batch, int64_t le
 	CR_CUDA_TRY(cudaMemsetAsync(c->overflow, 0, sizeof *c->overflow, c->stream),
 		    "clearing a flag");
 	cudaEventRecord(c->event[0], c->stream);
-	code = cr_cuda_embed(c, rows, error);
-	for (int i = 0; !code && i < layer; i++) {
-		code = tail(c, &c->block[i], rows, length, error);
-		cudaEventRecord(c->event[2 * i + 1], c->stream);
-		if (!code)
-			code = cr_cuda_convolve(c, i, batch, length, error);
-		cudaEventRecord(c->event[2 * i + 2], c->stream);
-		if (!code)
-			code = head(c, &c->block[i], rows, length, error);
-	}
-	if (code)
-		return code;
+	return cr_cuda_embed(c, rows, error);
+}
+
+/* Wait, and look whether all went well. */
+static int end(cr_cuda *c, int layer, crocuta_error *error)
+{
+	int overflow = 0;
+
 	CR_CUDA_TRY(cudaMemcpyAsync(&overflow, c->overflow, sizeof overflow, cudaMemcpyDeviceToHost,
 				    c->stream),
 		    "reading a flag");
@@ -363,6 +365,91 @@ int cr_cuda_forward(cr_cuda *c, const uint8_t *tokens, int64_t batch, int64_t le
 			       "an activation is beyond 65,000 or no number: the GPU's split "
 			       "arithmetic cannot hold it; use --device cpu");
 	return 0;
+}
+
+/* Copy a whole array of the batch aside. */
+static int keep(cr_cuda *c, float *kept, int64_t layer, const float *array, int64_t rows,
+		crocuta_error *error)
+{
+	const int64_t d = c->network->width;
+
+	if (!kept)
+		return 0;
+	CR_CUDA_TRY(cudaMemcpyAsync(kept + layer * c->rows * d, array, (size_t)(rows * d) * 4,
+				    cudaMemcpyDeviceToDevice, c->stream),
+		    "keeping activations");
+	return 0;
+}
+
+int cr_cuda_forward(cr_cuda *c, const uint8_t *tokens, int64_t batch, int64_t length, int layer,
+		    crocuta_error *error)
+{
+	const int64_t rows = batch * length;
+	int code;
+
+	if (rows > c->rows || length > c->length)
+		return cr_fail(error, CROCUTA_EINTERNAL, "a batch of %lld x %lld rows is too large",
+			       (long long)batch, (long long)length);
+	c->kept_length = length;
+	code = begin(c, tokens, rows, error);
+	for (int i = 0; !code && i < layer; i++) {
+		code = keep(c, c->kept_residual, i, c->residual, rows, error);
+		if (!code)
+			code = tail(c, &c->block[i], rows, length, error);
+		if (!code)
+			code = keep(c, c->kept_v, i, c->v, rows, error);
+		cudaEventRecord(c->event[2 * i + 1], c->stream);
+		if (!code)
+			code = cr_cuda_convolve(c, i, batch, length, error);
+		cudaEventRecord(c->event[2 * i + 2], c->stream);
+		if (!code)
+			code = keep(c, c->kept_y, i, c->v, rows, error);
+		if (!code)
+			code = head(c, &c->block[i], rows, length, error);
+	}
+	return code ? code : end(c, layer, error);
+}
+
+int64_t cr_cuda_change_length(int64_t rows)
+{
+	const int64_t length = cr_ceil_div(rows, 32) * 32;
+
+	if (length < 64)
+		return 64;
+	return cr_cuda_fused_size(length) ? length : cr_cuda_padded_length(rows);
+}
+
+int cr_cuda_changes(cr_cuda *c, const cr_cuda_change *changes, const uint8_t *tokens, int64_t count,
+		    int64_t length, crocuta_error *error)
+{
+	const int layers = (int)c->network->layers;
+	const int64_t rows = count * length;
+	int code;
+
+	if (rows > c->rows || !c->kept_v)
+		return cr_fail(error, CROCUTA_EINTERNAL, "%lld changes of %lld rows are too many",
+			       (long long)count, (long long)length);
+	code = begin(c, tokens, rows, error);
+	if (!code)
+		CR_CUDA_TRY(cudaMemcpyAsync(c->changes, changes, (size_t)count * sizeof *changes,
+					    cudaMemcpyHostToDevice, c->stream),
+			    "copying places");
+	for (int i = 0; !code && i < layers; i++) {
+		code = cr_cuda_enter_changes(c, i, count, length, error);
+		if (!code)
+			code = tail(c, &c->block[i], rows, length, error);
+		cudaEventRecord(c->event[2 * i + 1], c->stream);
+		if (!code)
+			code = cr_cuda_subtract_kept(c, i, count, length, error);
+		if (!code)
+			code = cr_cuda_convolve(c, i, count, length, error);
+		if (!code)
+			code = cr_cuda_add_kept(c, i, count, length, error);
+		cudaEventRecord(c->event[2 * i + 2], c->stream);
+		if (!code)
+			code = head(c, &c->block[i], rows, length, error);
+	}
+	return code ? code : end(c, layers, error);
 }
 
 int cr_cuda_output(cr_cuda *c, int64_t first, int64_t count, int raw, float *hidden, float *logits,
