@@ -118,7 +118,11 @@ static int plan_session(cr_score *score)
 		if (code != CROCUTA_EARG)
 			return cr_fail(score->error, code, "%s", refusal.message);
 	}
-	if (score->reuse)
+	if (score->reuse && *refusal.message)
+		cr_score_log(score, CROCUTA_LOG_NOTICE,
+			     "every window is computed plainly, without the shortcuts: %.600s",
+			     refusal.message);
+	else if (score->reuse)
 		cr_score_log(score, CROCUTA_LOG_NOTICE,
 			     "a readout of %lld positions is too long for the shortcuts: every "
 			     "window is computed plainly",

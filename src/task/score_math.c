@@ -22,11 +22,12 @@ static inline lanes choose(lane_bits mask, lanes yes, lanes no)
 	return (lanes)(((lane_bits)yes & mask) | ((lane_bits)no & ~mask));
 }
 
-/* exp of numbers not above HIGHEST, to 2e-7. */
+/* exp of numbers not above HIGHEST, to 2e-7; NaN of NaN. */
 static inline lanes exp_lanes(lanes x)
 {
 	const float shift = 12582912.0f; /* 1.5 * 2^23: the integer comes into the low bits */
 	const lanes lowest = {LOWEST, LOWEST, LOWEST, LOWEST};
+	const lanes given = x;
 	lanes n, r, p;
 	lane_bits whole;
 
@@ -43,7 +44,8 @@ static inline lanes exp_lanes(lanes x)
 	p = p * r + 0.5f;
 	p = p * r + 1.0f;
 	p = p * r + 1.0f;
-	return (lanes)((lane_bits)p + whole);
+	/* the bits of a NaN, shifted about, could look like a number's */
+	return choose((lane_bits)(given == given), (lanes)((lane_bits)p + whole), given);
 }
 
 /* sum_j exp(l_j - l_t); HUGE_VAL when some term is too large for this way. */
