@@ -9,6 +9,7 @@
 #   make SAN=thread test-threads      the threaded tests under ThreadSanitizer (clang)
 #   make fuzz-TARGET [SECONDS=60]     libFuzzer on tests/fuzz/fuzz_TARGET.c (clang); fuzz: all
 #   make CUDA=1                    with the GPU backend (needs nvcc), in a directory of its own
+#   make check-cuda                the GPU against the CPU and the golden files; needs a GPU
 #   make NATIVE=1                  -march=native for the code outside the kernels
 #   make V=1                       shows whole commands
 #   make format                    clang-format over all C
@@ -37,7 +38,7 @@ endif
 BUILD   := build/$(CONFIG)
 
 # One line instead of a wall of errors when something is missing. Found once for each build.
-NOBUILD := clean format demo test bench test-threads fuzz fuzz-%
+NOBUILD := clean format demo test bench test-threads check-cuda fuzz fuzz-%
 ifneq ($(filter-out $(NOBUILD),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(wildcard $(BUILD)/found),)
 hash    := \#
@@ -158,6 +159,11 @@ test-threads:
 	@TSAN_OPTIONS="ignore_noninstrumented_modules=1 $$TSAN_OPTIONS" \
 		tools/run-tests $(BUILD) $(THREAD_TESTS)
 
+check-cuda:
+	@tools/install-deps --build --test
+	$(AGAIN) CUDA=1 tests
+	@tools/check-cuda build/release-cuda
+
 demo:
 	@tools/install-deps --build
 	$(AGAIN) all
@@ -207,5 +213,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 FORCE:
-.PHONY: all tests test test-threads demo bench fuzz format install clean FORCE
+.PHONY: all tests test test-threads check-cuda demo bench fuzz format install clean FORCE
 .SECONDARY:
