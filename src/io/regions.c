@@ -75,7 +75,7 @@ int cr_regions_add(cr_regions *regions, const cr_contigs *contigs, const struct 
 	if (end > length)
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%s%lld-%lld (1-based) ends behind contig \"%.80s\" of %lld bases "
-			       "(--clip trims regions)",
+			       "(crocuta embed --clip trims regions)",
 			       span->place, (long long)span->start + 1, (long long)end,
 			       cr_contigs_name(contigs, span->contig), (long long)length);
 	if (regions->count == regions->capacity) {

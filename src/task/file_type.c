@@ -22,7 +22,7 @@ static const struct {
 		{".tsv.bgz", CR_FILE_TABLE},     {".npy", CR_FILE_NPY},
 		{".bedgraph", CR_FILE_BEDGRAPH}, {".bedgraph.gz", CR_FILE_BEDGRAPH},
 		{".bdg", CR_FILE_BEDGRAPH},      {".bw", CR_FILE_BIGWIG},
-		{".bigwig", CR_FILE_BIGWIG}};
+		{".bigwig", CR_FILE_BIGWIG},     {".bcf.gz", CR_FILE_BCF}};
 
 const char *cr_file_kind_name(enum cr_file_kind kind)
 {
