@@ -214,6 +214,8 @@ static int deliver(crocuta_session *session, const piece *pieces, int count,
 	for (int i = 0; !code && i < count; i++) {
 		const piece *p = &pieces[i];
 
+		if (!p->count)
+			continue;
 		code = request->rows(request->user, p->sequence, p->first, p->count,
 				     request->want_hidden ? e->hidden + p->at * width : NULL,
 				     request->want_logits ? e->logits + p->at * vocabulary : NULL);
@@ -221,6 +223,35 @@ static int deliver(crocuta_session *session, const piece *pieces, int count,
 			cr_fail(error, code, "stopped by the caller");
 	}
 	return code;
+}
+
+/* Short sequences from number `slot` of the batch on, of which most rows are wanted: all rows of as many
+ * as fit come back in one piece. Returns how many, 0 when that would not pay. */
+static int64_t hand_over_whole(crocuta_session *session, const crocuta_sequence *sequences,
+			       int64_t index, int64_t slot, int64_t count, int64_t length, int raw,
+			       const crocuta_request *request, int *code, crocuta_error *error)
+{
+	engine *e = session->state;
+	int64_t together = HAND_OVER / length, wanted = 0;
+	piece pieces[PIECES];
+
+	together = together < count - slot ? together : count - slot;
+	together = together < PIECES ? together : PIECES;
+	for (int64_t i = 0; i < together; i++) {
+		const crocuta_sequence *q = &sequences[index + slot + i];
+
+		pieces[i] = (piece){index + slot + i, q->report_from, q->length - q->report_from,
+				    i * length + q->report_from};
+		wanted += pieces[i].count;
+	}
+	if (together < 2 || 2 * wanted < together * length)
+		return 0;
+	*code = cr_cuda_output(e->cuda, slot * length, together * length, raw,
+			       request->want_hidden ? e->hidden : NULL,
+			       request->want_logits ? e->logits : NULL, error);
+	if (!*code)
+		*code = deliver(session, pieces, (int)together, request, error);
+	return together;
 }
 
 /* The rows of `count` sequences from `index` on, which are a finished batch. */
@@ -237,7 +268,15 @@ static int hand_over(crocuta_session *session, const crocuta_sequence *sequences
 
 	for (int64_t i = 0; !code && i < count; i++) {
 		const crocuta_sequence *q = &sequences[index + i];
+		int64_t whole = 0;
 
+		if (!queued)
+			whole = hand_over_whole(session, sequences, index, i, count, length, raw,
+						request, &code, error);
+		if (whole) {
+			i += whole - 1;
+			continue;
+		}
 		for (int64_t row = q->report_from; !code && row < q->length;) {
 			int64_t here = q->length - row;
 
