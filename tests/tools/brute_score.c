@@ -7,7 +7,8 @@
  * from one end of the contig to the window's end and compared letter by letter; both windows run
  * through the model from their first position to their last.
  *
- * --time N: instead of the table, the speed over N alleles spread over the file, and how many rows
+ * --lean yes: rows before a change are not asked for, so that a session may leave them out of its last
+ * block. --time N: instead of the table, the speed over N alleles spread over the file, and how many rows
  * this way of computing needs against sharing windows and prefixes.
  */
 #include <math.h>
@@ -35,6 +36,7 @@ static void *need(void *block)
 static struct {
 	const char *model, *fasta, *vcf, *device, *isa;
 	int64_t window, readout, step, max_indel, time, batch;
+	int lean; /* ask only for rows from the change on */
 	int all, fixed, first_strand, last_strand, mean, classes, threads;
 	double max_n;
 } o = {.device = "cpu", .last_strand = 1, .max_n = 0.1, .batch = 32};
@@ -423,7 +425,7 @@ static void compute(struct reading *const *readings, const struct allele *const 
 	for (int i = 0; i < 2 * count; i++) {
 		make_run(&run[i], of[i / 2], strand[i / 2], i % 2);
 		sequence[i] = (crocuta_sequence){.tokens = run[i].tokens, .length = run[i].length};
-		if (o.time) /* rows before the read-out are computed, but not looked at */
+		if (o.lean) /* the session then leaves these rows out of its last block */
 			sequence[i].report_from = larger(0, run[i].at - 1);
 	}
 	for (int i = 0; i < 2 * count; i++)
@@ -603,6 +605,8 @@ static void options(int argc, char **argv)
 			o.threads = atoi(value);
 		else if (!strcmp(name, "--batch"))
 			o.batch = strtoll(value, NULL, 10);
+		else if (!strcmp(name, "--lean"))
+			o.lean = !strcmp(value, "yes");
 		else if (!strcmp(name, "--time"))
 			o.time = strtoll(value, NULL, 10);
 		else
@@ -612,7 +616,7 @@ static void options(int argc, char **argv)
 		stop("usage: brute_score MODEL FASTA VCF [--window W] [--readout R|all] "
 		     "[--placement grid|fixed] [--step S] [--strands both|forward|reverse] "
 		     "[--reduce sum|mean] [--classes all|acgt] [--max-indel N] [--max-n SHARE] "
-		     "[--device cpu|reference] [--isa NAME] [--threads N] [--batch N] [--time N]",
+		     "[--device cpu|reference] [--isa NAME] [--threads N] [--batch N] [--time N] [--lean yes]",
 		     NULL);
 }
 
