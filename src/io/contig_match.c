@@ -7,14 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <htslib/bgzf.h>
-#include <htslib/hfile.h>
-#include <htslib/kstring.h>
-
 #include "base/error.h"
 #include "base/memory.h"
-#include "io/source.h"
-#include "io/variants.h"
+#include "io/variants_internal.h"
 
 /* ---- the file of --rename-chrs --------------------------------------------------------------- */
 
@@ -100,17 +95,11 @@ static int read_renames(const cr_contigs *variants, const cr_contigs *reference,
 		.map = map,
 		.error = error,
 	};
-	hFILE *file;
 	BGZF *stream;
-	int code = cr_open_stream(path, &file, error);
+	int code = cr_open_text(path, &stream, error);
 
 	if (code)
 		return code;
-	stream = bgzf_hopen(file, "r");
-	if (!stream) {
-		hclose_abruptly(file);
-		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read", renames.path);
-	}
 	renames.line_of =
 		cr_calloc((size_t)cr_contigs_count(variants) + 1, sizeof *renames.line_of);
 	code = renames.line_of ? read_lines(&renames, stream)
@@ -122,7 +111,7 @@ static int read_renames(const cr_contigs *variants, const cr_contigs *reference,
 
 /* ---- other spellings ------------------------------------------------------------------------- */
 
-static int is_mitochondrion(const char *name)
+int cr_is_mitochondrion(const char *name)
 {
 	return !strcmp(name, "M") || !strcmp(name, "MT") || !strcmp(name, "chrM") ||
 	       !strcmp(name, "chrMT");
@@ -152,7 +141,7 @@ static int64_t find_other(const cr_contigs *variants, int64_t variant, const cr_
 	int bytes;
 
 	*contradicts = 0;
-	if (is_mitochondrion(name))
+	if (cr_is_mitochondrion(name))
 		return find_mitochondrion(reference, length);
 	if (!strncmp(name, "chr", 3)) {
 		found = cr_contigs_find(reference, name + 3, strlen(name + 3));
@@ -230,7 +219,7 @@ static int check_mixed(const cr_contigs *variants, const cr_contigs *reference, 
 		int64_t found;
 		const char *name;
 
-		if (map[i] >= 0 || is_mitochondrion(cr_contigs_name(variants, i)))
+		if (map[i] >= 0 || cr_is_mitochondrion(cr_contigs_name(variants, i)))
 			continue;
 		found = find_other(variants, i, reference, &contradicts);
 		name = found < 0 ? NULL : cr_contigs_name(reference, found);
@@ -241,8 +230,8 @@ static int check_mixed(const cr_contigs *variants, const cr_contigs *reference, 
 }
 
 /* No name is the same: "chr" added to all, or taken from all. */
-static int match_otherwise(const cr_contigs *variants, const cr_contigs *reference, int64_t *map,
-			   const char **how, crocuta_error *error)
+static int match_otherwise(const cr_contigs *variants, const cr_contigs *reference,
+			   int more_may_come, int64_t *map, const char **how, crocuta_error *error)
 {
 	int64_t first = -1, mitochondrion = -1, contradicting = -1;
 	int adds = 0, contradicts;
@@ -256,7 +245,7 @@ static int match_otherwise(const cr_contigs *variants, const cr_contigs *referen
 			contradicting = i;
 		if (map[i] < 0)
 			continue;
-		if (is_mitochondrion(name)) {
+		if (cr_is_mitochondrion(name)) {
 			mitochondrion = i;
 			continue;
 		}
@@ -266,7 +255,8 @@ static int match_otherwise(const cr_contigs *variants, const cr_contigs *referen
 		adds = add;
 	}
 	if (first < 0 && mitochondrion < 0)
-		return fail_none(variants, reference, contradicting, error);
+		return more_may_come ? CROCUTA_OK
+				     : fail_none(variants, reference, contradicting, error);
 	if (first < 0)
 		adds = strncmp(cr_contigs_name(variants, mitochondrion), "chr", 3) != 0;
 	*how = adds ? "add-chr" : "strip-chr";
@@ -274,7 +264,7 @@ static int match_otherwise(const cr_contigs *variants, const cr_contigs *referen
 }
 
 int cr_contigs_match(const cr_contigs *variants, const cr_contigs *reference, const char *rename,
-		     int64_t *map, const char **how, crocuta_error *error)
+		     int more_may_come, int64_t *map, const char **how, crocuta_error *error)
 {
 	int64_t count = cr_contigs_count(variants), matched;
 	int code = CROCUTA_OK;
@@ -290,8 +280,9 @@ int cr_contigs_match(const cr_contigs *variants, const cr_contigs *reference, co
 		return code;
 	matched = match_exactly(variants, reference, map);
 	if (rename)
-		return matched ? CROCUTA_OK : fail_none(variants, reference, -1, error);
+		return matched || more_may_come ? CROCUTA_OK
+						: fail_none(variants, reference, -1, error);
 	if (matched)
 		return check_mixed(variants, reference, map, error);
-	return match_otherwise(variants, reference, map, how, error);
+	return match_otherwise(variants, reference, more_may_come, map, how, error);
 }

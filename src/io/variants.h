@@ -39,9 +39,8 @@ typedef struct cr_variant {
 	void *record;              /* htslib's */
 } cr_variant;
 
-/* Open a path or "-". EARG for contradicting options, or regions without index; EIO; EINPUT;
- * EMEMORY.
- */
+/* Open a path or "-". EARG for contradicting options, or regions of standard input; EIO; EINPUT, a
+ * file without the index that regions need among it; EMEMORY. */
 CROCUTA_CHECKED int cr_variants_open(const char *path, const cr_variants_options *options,
 				     cr_variants **variants, crocuta_error *error);
 void cr_variants_close(cr_variants *variants);
@@ -80,6 +79,12 @@ typedef struct cr_variant_tag {
 	const char *description; /* without quotes; escaped by the writer */
 } cr_variant_tag;
 
+/* Lines of the input that tags written over take with them. */
+typedef struct cr_variants_replaced {
+	const char *key, *field, *value; /* "##KEY=<...,FIELD=VALUE,...>"; key NULL: none */
+	const char *along; /* key of lines that go when no other "##KEY=" line stays; or NULL */
+} cr_variants_replaced;
+
 typedef struct cr_variants_writer_options {
 	const char *path;           /* or "-" */
 	char type;                  /* 'v', 'z', 'b', 'u' */
@@ -87,7 +92,13 @@ typedef struct cr_variants_writer_options {
 	const char *index;          /* NULL, "csi" or "tbi"; needs 'z' or 'b', and a regular file */
 	const cr_variant_tag *tags; /* (tag_count), all Number=A */
 	int tag_count;
-	int overwrite_tags; /* else a tag that the input's header has is EREFUSED */
+	/* Names, NULL-terminated, that tags of this kind have, written this time or not; or NULL.
+	 */
+	const char *const *family;
+	/* Take values and header lines of `tags` and `family` out of the input; else one that the
+	 * input's header has is EREFUSED. */
+	int overwrite_tags;
+	cr_variants_replaced replaced; /* with overwrite_tags */
 	/* Source= and Version= of the tags' header lines; NULL: left out. */
 	const char *source, *version;
 	/* Whole header lines "##...", NULL-terminated; those of the input are kept too, unless
@@ -95,8 +106,11 @@ typedef struct cr_variants_writer_options {
 	const char *const *lines;
 	/* Keys, NULL-terminated: "##KEY=" lines of the input left out; or NULL. */
 	const char *const *drop;
-	/* Adds ##contig lines that the input lacks, for contigs met (all, when the input has none),
-	 * and their lengths; may be NULL. */
+	/* Adds a ##contig line for each when the input has none, under the names that the contigs
+	 * met show (no lines when they show none, as with a list of names); may be NULL. Text has
+	 * no line of any other contig that the input does not declare: the first records, of which
+	 * one run reads more than another, do not show. BCF cannot do without one for a contig met,
+	 * so that there they do show, and a contig met later is EINPUT. */
 	const cr_contigs *reference;
 	/* (contigs of the input) index in `reference`, -1 none; or NULL: by name. */
 	const int64_t *contig_map;
@@ -138,9 +152,10 @@ void cr_variants_writer_free(cr_variants_writer *writer); /* uncommitted output 
  * NULL or a path: two columns, VCF name and FASTA name. Exact names first; when no name at all
  * matches, "chr" added or taken away and M/MT, where stated lengths do not contradict (mitochondria
  * only where they agree). `how`: "none", "file", "add-chr", "strip-chr", constant. EINPUT for a bad
- * rename file or none that matches by any rule (the message shows both spellings). */
+ * rename file or none that matches by any rule (the message shows both spellings), unless more
+ * contigs may come: then all are -1. */
 CROCUTA_CHECKED int cr_contigs_match(const cr_contigs *variants, const cr_contigs *reference,
-				     const char *rename, int64_t *map, const char **how,
-				     crocuta_error *error);
+				     const char *rename, int more_may_come, int64_t *map,
+				     const char **how, crocuta_error *error);
 
 #endif

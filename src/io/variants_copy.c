@@ -83,7 +83,7 @@ int cr_variants_add_header(cr_variants *variants, const cr_variants *other, croc
 	if (!code && bcf_hdr_sync(variants->header) < 0)
 		code = cr_fail(error, CROCUTA_EMEMORY, "no memory for a header");
 	if (!code)
-		code = cr_variants_extend_contigs(variants, error);
+		code = cr_variants_extend_contigs(variants, 1, error);
 	variants->declared = cr_contigs_count(variants->contigs);
 	variants->hrecs = variants->header->nhrec;
 	return code;

@@ -74,7 +74,7 @@ struct cr_variants {
 	kstring_t line;
 	int64_t number;      /* line of a VCF, record of a BCF last begun, from 1 */
 	cr_contigs *contigs; /* by index ... */
-	int64_t *index_of;   /* ... which is this for htslib's contig number (rids) */
+	int64_t *index_of;   /* ... which is this for htslib's contig number (rids), or -1 */
 	int64_t rids, rid_capacity;
 	int64_t declared; /* contigs in the input's own header */
 	int hrecs;        /* header records in it */
@@ -106,8 +106,10 @@ CROCUTA_CHECKED int cr_variants_read_line(cr_variants *variants, int columns, in
 CROCUTA_CHECKED int cr_variants_check_end(const cr_variants *variants, crocuta_error *error);
 int cr_variants_cut_is_fine(const cr_variants *variants);
 
-/* Take in contigs that the header has got since. */
-CROCUTA_CHECKED int cr_variants_extend_contigs(cr_variants *variants, crocuta_error *error);
+/* Take in contigs that the header has got since; or, of a writer's lines, only when they are met:
+ * so the list is in the order of meeting, whenever a writer is opened. */
+CROCUTA_CHECKED int cr_variants_extend_contigs(cr_variants *variants, int are_met,
+					       crocuta_error *error);
 
 /* Next record of the file, whatever the filters; *found 0 at the proven end (variants_read.c). */
 CROCUTA_CHECKED int cr_variants_read_record(cr_variants *variants, bcf1_t *record, int *found,
@@ -119,6 +121,12 @@ CROCUTA_CHECKED int cr_walk_open(cr_variants *variants, const char *regions,
 CROCUTA_CHECKED int cr_walk_next(cr_variants *variants, bcf1_t *record, int *found,
 				 crocuta_error *error);
 void cr_walk_close(struct cr_walk *walk);
+
+/* Open a text, plain or compressed, or "-"; bgzf_close closes it. EARG, EIO. */
+CROCUTA_CHECKED int cr_open_text(const char *path, BGZF **stream, crocuta_error *error);
+
+/* One of the names that the mitochondrion goes by (contig_match.c). */
+int cr_is_mitochondrion(const char *name);
 
 /* Fail with "PATH:LINE: what" or "PATH: record N: what". */
 int cr_variants_fail(const cr_variants *variants, const char *what, crocuta_error *error);

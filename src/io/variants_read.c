@@ -109,39 +109,48 @@ static int check_file_end(const cr_variants *variants, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
-int cr_variants_extend_contigs(cr_variants *variants, crocuta_error *error)
+static int make_room(cr_variants *variants, crocuta_error *error)
 {
-	const bcf_hdr_t *header = variants->header;
+	int64_t capacity = variants->rid_capacity ? variants->rid_capacity * 2 : 64, *index_of;
+	unsigned char *seen;
+
+	if (variants->rids < variants->rid_capacity)
+		return CROCUTA_OK;
+	index_of = cr_realloc(variants->index_of, (size_t)capacity, sizeof *index_of);
+	variants->index_of = index_of ? index_of : variants->index_of;
+	seen = index_of ? cr_realloc(variants->seen, (size_t)capacity, 1) : NULL;
+	if (!seen)
+		return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory for its contigs",
+			       variants->shown);
+	memset(seen + variants->rid_capacity, 0, (size_t)(capacity - variants->rid_capacity));
+	variants->seen = seen;
+	variants->rid_capacity = capacity;
+	return CROCUTA_OK;
+}
+
+/* A contig of the header that is declared or was met. */
+static int take_in(cr_variants *variants, int64_t rid, crocuta_error *error)
+{
+	const bcf_idpair_t *entry = &variants->header->id[BCF_DT_CTG][rid];
+	int64_t length = entry->key && entry->val ? (int64_t)entry->val->info[0] : 0;
+
+	if (!entry->key || variants->index_of[rid] >= 0)
+		return CROCUTA_OK;
+	variants->index_of[rid] = cr_contigs_count(variants->contigs);
+	return cr_contigs_add(variants->contigs, entry->key, strlen(entry->key),
+			      length > 0 && length <= FURTHEST ? length : 0, error);
+}
+
+int cr_variants_extend_contigs(cr_variants *variants, int are_met, crocuta_error *error)
+{
 	int code = CROCUTA_OK;
 
-	while (!code && variants->rids < header->n[BCF_DT_CTG]) {
-		const bcf_idpair_t *entry = &header->id[BCF_DT_CTG][variants->rids];
-		int64_t length;
-
-		if (variants->rids == variants->rid_capacity) {
-			int64_t capacity = variants->rid_capacity ? variants->rid_capacity * 2 : 64;
-			int64_t *index_of =
-				cr_realloc(variants->index_of, (size_t)capacity, sizeof *index_of);
-			unsigned char *seen;
-
-			variants->index_of = index_of ? index_of : variants->index_of;
-			seen = index_of ? cr_realloc(variants->seen, (size_t)capacity, 1) : NULL;
-			if (!seen)
-				return cr_fail(error, CROCUTA_EMEMORY,
-					       "%.200s: no memory for its contigs",
-					       variants->shown);
-			memset(seen + variants->rid_capacity, 0,
-			       (size_t)(capacity - variants->rid_capacity));
-			variants->seen = seen;
-			variants->rid_capacity = capacity;
-		}
+	while (!code && variants->rids < variants->header->n[BCF_DT_CTG]) {
+		if ((code = make_room(variants, error)))
+			return code;
 		variants->index_of[variants->rids] = -1;
-		if (entry->key) {
-			length = entry->val ? (int64_t)entry->val->info[0] : 0;
-			variants->index_of[variants->rids] = cr_contigs_count(variants->contigs);
-			code = cr_contigs_add(variants->contigs, entry->key, strlen(entry->key),
-					      length > 0 && length <= FURTHEST ? length : 0, error);
-		}
+		if (are_met)
+			code = take_in(variants, variants->rids, error);
 		variants->rids++;
 	}
 	return code;
@@ -193,7 +202,7 @@ int cr_variants_open(const char *path, const cr_variants_options *options, cr_va
 	if (!code)
 		code = cr_variants_read_header(made, error);
 	if (!code)
-		code = cr_variants_extend_contigs(made, error);
+		code = cr_variants_extend_contigs(made, 1, error);
 	if (!code) {
 		made->declared = cr_contigs_count(made->contigs);
 		made->hrecs = made->header->nhrec;
@@ -370,6 +379,14 @@ static int read_binary_record(cr_variants *variants, bcf1_t *record, int *found,
 	return check_errcode(variants, record, error);
 }
 
+static int has_control_byte(const char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ')
+			return 1;
+	return 0;
+}
+
 /* What every record must be, wherever it comes from. */
 static int check_record(const cr_variants *variants, bcf1_t *record, crocuta_error *error)
 {
@@ -394,11 +411,11 @@ static int check_record(const cr_variants *variants, bcf1_t *record, crocuta_err
 		if (length > (size_t)variants->max_allele)
 			return cr_variants_fail(variants, "an allele is longer than allowed",
 						error);
-		for (size_t j = 0; j < length; j++)
-			if ((unsigned char)allele[j] < ' ')
-				return cr_variants_fail(variants, "an allele holds a control byte",
-							error);
+		if (has_control_byte(allele))
+			return cr_variants_fail(variants, "an allele holds a control byte", error);
 	}
+	if (record->d.id && has_control_byte(record->d.id))
+		return cr_variants_fail(variants, "ID holds a control byte", error);
 	return CROCUTA_OK;
 }
 
@@ -408,7 +425,9 @@ int cr_variants_read_record(cr_variants *variants, bcf1_t *record, int *found, c
 				  : read_text_record(variants, record, found, error);
 
 	if (!code && *found)
-		code = cr_variants_extend_contigs(variants, error);
+		code = cr_variants_extend_contigs(variants, 1, error);
+	if (!code && *found && record->rid >= 0 && record->rid < variants->rids)
+		code = take_in(variants, record->rid, error);
 	if (!code && *found)
 		code = check_record(variants, record, error);
 	return code;

@@ -7,12 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <htslib/hfile.h>
-
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/regions.h"
-#include "io/source.h"
 #include "io/variants_internal.h"
 
 #define FURTHEST (INT64_MAX / 4) /* stands for the end of a contig: headers state wrong lengths */
@@ -99,17 +96,11 @@ static int names_of_list(cr_contigs *names, const char *list, crocuta_error *err
 static int names_of_file(cr_contigs *names, const char *path, crocuta_error *error)
 {
 	kstring_t line = {0, 0, NULL};
-	hFILE *file;
 	BGZF *stream;
-	int code = cr_open_stream(path, &file, error);
+	int code = cr_open_text(path, &stream, error);
 
 	if (code)
 		return code;
-	stream = bgzf_hopen(file, "r");
-	if (!stream) {
-		hclose_abruptly(file);
-		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read", path);
-	}
 	while (!code && bgzf_getline(stream, '\n', &line) >= 0)
 		if (line.l && line.s[0] != '#')
 			code = add_name(names, line.s, strcspn(line.s, "\t "), error);

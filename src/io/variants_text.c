@@ -6,6 +6,7 @@
 #include <htslib/hfile.h>
 
 #include "base/error.h"
+#include "io/source.h"
 #include "io/variants_internal.h"
 
 #define LINE_LIMIT ((size_t)1 << 30)
@@ -17,6 +18,21 @@ struct columns {
 };
 
 static const char *const column_names[] = {"CHROM", "POS", "ID", "REF", "ALT"};
+
+int cr_open_text(const char *path, BGZF **stream, crocuta_error *error)
+{
+	hFILE *file;
+	int code = cr_open_stream(path, &file, error);
+
+	if (code)
+		return code;
+	*stream = bgzf_hopen(file, "r");
+	if (*stream)
+		return CROCUTA_OK;
+	hclose_abruptly(file);
+	return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot read",
+			     strcmp(path, "-") ? path : "standard input");
+}
 
 int cr_variants_fail(const cr_variants *variants, const char *what, crocuta_error *error)
 {

@@ -14,18 +14,12 @@
 #include "base/memory.h"
 #include "io/variants_write_internal.h"
 
-#define TBI_LONGEST ((int64_t)1 << 29)
 #define CSI_SHIFT 14
 #define INFO_LIMIT 65535 /* of a BCF record */
 #define IS_64BIT                                                                                   \
 	(1 << 30) /* htslib's own mark, in `unpacked`, of a record with numbers too large */
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
-
-static int is_binary(const cr_variants_writer *writer)
-{
-	return writer->type == 'b' || writer->type == 'u';
-}
 
 /* Compress what is in the block; without anything in it, this is the end marker. */
 static int write_block(cr_variants_writer *writer, crocuta_error *error)
@@ -73,10 +67,11 @@ static int put_header(cr_variants_writer *writer, const kstring_t *text, crocuta
 	int code = CROCUTA_OK;
 
 	put_32(head + 5, (uint32_t)text->l + 1);
-	if (is_binary(writer))
+	if (cr_is_binary(writer))
 		code = cr_variants_put(writer, head, sizeof head, error);
 	if (!code) /* with its NUL in BCF */
-		code = cr_variants_put(writer, text->s, text->l + (size_t)is_binary(writer), error);
+		code = cr_variants_put(writer, text->s, text->l + (size_t)cr_is_binary(writer),
+				       error);
 	if (!code && writer->block && writer->used)
 		code = write_block(writer, error);
 	return code;
@@ -143,6 +138,33 @@ static int open_outputs(cr_variants_writer *writer, const cr_variants_writer_opt
 	return code;
 }
 
+/* The names of the family that are not written. */
+static int set_up_stale(cr_variants_writer *writer, const cr_variants_writer_options *options,
+			crocuta_error *error)
+{
+	int count = 0;
+
+	while (options->family && options->family[count])
+		count++;
+	writer->stale = cr_calloc((size_t)count + 1, sizeof *writer->stale);
+	if (!writer->stale)
+		return cr_fail(error, CROCUTA_EMEMORY, "no memory for names of tags");
+	for (int i = 0; i < count; i++) {
+		struct cr_stale_tag *stale = &writer->stale[writer->stale_count];
+		int written = 0;
+
+		for (int j = 0; j < options->tag_count; j++)
+			written |= !strcmp(options->tags[j].id, options->family[i]);
+		if (written)
+			continue;
+		*stale = (struct cr_stale_tag){cr_strdup(options->family[i]), -1};
+		if (!stale->name)
+			return cr_fail(error, CROCUTA_EMEMORY, "no memory for names of tags");
+		writer->stale_count++;
+	}
+	return CROCUTA_OK;
+}
+
 static int set_up(cr_variants_writer *writer, cr_variants *variants,
 		  const cr_variants_writer_options *options, crocuta_error *error)
 {
@@ -167,7 +189,7 @@ static int set_up(cr_variants_writer *writer, cr_variants *variants,
 			       options->path);
 	for (int i = 0; i < options->tag_count; i++)
 		writer->float_tags += !options->tags[i].text;
-	return CROCUTA_OK;
+	return set_up_stale(writer, options, error);
 }
 
 int cr_variants_writer_open(cr_variants *variants, const cr_variants_writer_options *options,
@@ -207,6 +229,9 @@ void cr_variants_writer_free(cr_variants_writer *writer)
 	if (!writer->variants && writer->header)
 		bcf_hdr_destroy(writer->header);
 	cr_contigs_free(writer->met);
+	for (int i = 0; i < writer->stale_count; i++)
+		cr_free(writer->stale[i].name);
+	cr_free(writer->stale);
 	cr_free(writer->tags);
 	cr_free(writer->values);
 	cr_free(writer->block);
@@ -272,16 +297,32 @@ static int is_ours(const cr_variants_writer *writer, int number)
 	for (int i = 0; i < writer->tag_count; i++)
 		if (writer->tags[i].id == number)
 			return 1;
+	for (int i = 0; i < writer->stale_count; i++)
+		if (writer->stale[i].id == number)
+			return 1;
 	return 0;
 }
 
+/* A record can bring in a tag that the header lacks. */
+static void find_stale(cr_variants_writer *writer)
+{
+	const bcf_hdr_t *header = writer->header;
+
+	if (writer->known == header->n[BCF_DT_ID])
+		return;
+	writer->known = header->n[BCF_DT_ID];
+	for (int i = 0; i < writer->stale_count; i++)
+		writer->stale[i].id = bcf_hdr_id2int(header, BCF_DT_ID, writer->stale[i].name);
+}
+
 /* Take out values of our tags that the record came with. */
-static int remove_tags(const cr_variants_writer *writer, bcf1_t *record, int *found)
+static int remove_tags(cr_variants_writer *writer, bcf1_t *record, int *found)
 {
 	uint8_t *at = first_info(record), *kept = at;
 	uint32_t count = record->n_info;
 
 	*found = 0;
+	find_stale(writer);
 	for (uint32_t i = 0; i < count; i++) {
 		uint8_t *next = at;
 		int number = (int)bcf_dec_typed_int1(at, &next);
@@ -329,12 +370,25 @@ static int check_order(cr_variants_writer *writer, const bcf_hdr_t *header, cons
 			"the records are not sorted, and an index is asked for; sort them "
 			"(bcftools sort) or leave -W out",
 			error);
-	if (!code && writer->tbi && record->pos + record->rlen > TBI_LONGEST)
+	if (!code && writer->tbi && record->pos + record->rlen > CR_TBI_LONGEST)
 		code = fail_record(header, record, "lies too far out for a .tbi index; give csi",
 				   error);
 	writer->last_contig = contig;
 	writer->last_position = record->pos;
 	return code;
+}
+
+/* Is it one line of as many columns as there should be? In BCF a value can hold any byte. */
+static int has_columns(const kstring_t *line, const bcf1_t *record)
+{
+	const char *end = line->s + line->l - 1;
+	int64_t tabs = record->n_sample ? 8 + (int64_t)record->n_sample : 7;
+
+	if (memchr(line->s, '\n', line->l) != end)
+		return 0;
+	for (const char *at = line->s; (at = memchr(at, '\t', (size_t)(end - at))); at++)
+		tabs--;
+	return !tabs;
 }
 
 static int put_text(cr_variants_writer *writer, const bcf_hdr_t *header, bcf1_t *record,
@@ -347,8 +401,8 @@ static int put_text(cr_variants_writer *writer, const bcf_hdr_t *header, bcf1_t 
 	if (vcf_format(header, record, line) < 0 || !line->l)
 		return errno == ENOMEM ? cr_fail(error, CROCUTA_EMEMORY, "no memory for a record")
 				       : fail_record(header, record, "is damaged", error);
-	if ((char *)memchr(line->s, '\n', line->l) != line->s + line->l - 1)
-		return fail_record(header, record, "a value holds a line end", error);
+	if (!has_columns(line, record))
+		return fail_record(header, record, "a value holds a tab or a line end", error);
 	return cr_variants_put(writer, line->s, line->l, error);
 }
 
@@ -401,8 +455,8 @@ int cr_variants_put_record(cr_variants_writer *writer, const bcf_hdr_t *header, 
 
 	if (code)
 		return code;
-	return is_binary(writer) ? put_binary(writer, header, record, error)
-				 : put_text(writer, header, record, error);
+	return cr_is_binary(writer) ? put_binary(writer, header, record, error)
+				    : put_text(writer, header, record, error);
 }
 
 /* ---- our tags -------------------------------------------------------------------------------- */
@@ -472,13 +526,16 @@ int cr_variants_write(cr_variants_writer *writer, cr_variant *variant, const flo
 
 	if (held->owner != writer->variants)
 		return cr_fail(error, CROCUTA_EINTERNAL, "a record of another reader");
-	if (writer->tag_count) {
+	if (writer->tag_count || writer->stale_count) {
 		code = remove_tags(writer, record, &found);
 		if (!code && found && !writer->overwrite)
-			code = fail_record(writer->header, record,
-					   "has a tag of this run's names already, though the "
-					   "header lacks it; give another --tag-prefix",
-					   error);
+			code = cr_fail(
+				error, CROCUTA_EREFUSED,
+				"record at %.80s:%" PRId64
+				": has a tag of this run's names already, though the header "
+				"lacks it; --tag-prefix gives another name, --overwrite-tags "
+				"replaces it",
+				variant->contig, (int64_t)record->pos + 1);
 		if (!code)
 			code = add_tags(writer, record, floats, texts, error);
 		if (code)

@@ -13,8 +13,6 @@
 #include "base/memory.h"
 #include "io/variants_write_internal.h"
 
-#define TBI_LONGEST ((int64_t)1 << 29)
-
 static int fail_memory(const cr_variants_writer *writer, crocuta_error *error)
 {
 	return cr_fail(error, CROCUTA_EMEMORY, "%.200s: no memory for its header", writer->path);
@@ -32,12 +30,6 @@ static int append(cr_variants_writer *writer, const char *line, crocuta_error *e
 
 /* How names of the VCF follow from those of the FASTA. */
 enum naming { SAME, WITHOUT_CHR, WITH_CHR, UNKNOWN };
-
-static int is_mitochondrion(const char *name)
-{
-	return !strcmp(name, "M") || !strcmp(name, "MT") || !strcmp(name, "chrM") ||
-	       !strcmp(name, "chrMT");
-}
 
 static enum naming naming_of(const char *name, const char *reference)
 {
@@ -72,7 +64,7 @@ static enum naming common_naming(const cr_variants_writer_options *options,
 		const char *name = cr_contigs_name(contigs, i);
 		enum naming naming;
 
-		if (at < 0 || is_mitochondrion(name))
+		if (at < 0 || cr_is_mitochondrion(name))
 			continue;
 		naming = naming_of(name, cr_contigs_name(options->reference, at));
 		if (known++ && naming != common)
@@ -82,41 +74,36 @@ static enum naming common_naming(const cr_variants_writer_options *options,
 	return common;
 }
 
-/* Append a contig of the FASTA under the name the VCF would give it, unless it is there. */
-static int append_contig(cr_variants_writer *writer, enum naming naming, const char *reference,
-			 int64_t length, bcf_hrec_t **line, crocuta_error *error)
+/* Append a contig line. */
+static int append_contig(cr_variants_writer *writer, const char *name, int64_t length,
+			 crocuta_error *error)
 {
-	const char *begin = naming == WITH_CHR ? "chr" : "", *name = reference;
 	kstring_t text = {0, 0, NULL};
-	int code = CROCUTA_OK;
+	int code;
 
-	if (naming == WITHOUT_CHR && !strncmp(name, "chr", 3))
-		name += 3;
-	if (naming != SAME && is_mitochondrion(reference))
-		name = naming == WITH_CHR ? "M" : "MT";
 	if (strpbrk(name, ",<>\" \t"))
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%.200s: contig name \"%.80s\" cannot stand in a VCF header",
 			       writer->path, name);
-	if (ksprintf(&text, "##contig=<ID=%s%s,length=%" PRId64 ">", begin, name, length) < 0) {
+	if (ksprintf(&text, "##contig=<ID=%s,length=%" PRId64 ">", name, length) < 0)
 		code = fail_memory(writer, error);
-	} else {
-		const char *id = text.s + strlen("##contig=<ID=");
-		char *end = strrchr(text.s, ',');
-
-		*end = '\0';
-		*line = bcf_hdr_get_hrec(writer->header, BCF_HL_CTG, "ID", id, NULL);
-		*end = ',';
-		if (!*line) {
-			code = append(writer, text.s, error);
-			*end = '\0';
-			*line = bcf_hdr_get_hrec(writer->header, BCF_HL_CTG, "ID", id, NULL);
-		} else {
-			*line = NULL;
-		}
-	}
+	else
+		code = append(writer, text.s, error);
 	free(text.s);
 	return code;
+}
+
+/* The name that a VCF of such names would give a contig of the FASTA. */
+static int put_name(kstring_t *text, enum naming naming, const char *reference)
+{
+	const char *begin = naming == WITH_CHR ? "chr" : "", *name = reference;
+
+	if (naming == WITHOUT_CHR && !strncmp(name, "chr", 3))
+		name += 3;
+	if (naming != SAME && cr_is_mitochondrion(reference))
+		name = naming == WITH_CHR ? "M" : "MT";
+	text->l = 0;
+	return kputs(begin, text) < 0 || kputs(name, text) < 0 ? -1 : 0;
 }
 
 static bcf_hrec_t *line_of(const cr_variants_writer *writer, const char *name)
@@ -140,77 +127,116 @@ static int add_length(cr_variants_writer *writer, const char *name, int64_t leng
 	return CROCUTA_OK;
 }
 
-/* The input has no contig lines: all of the FASTA get one, in its order, so that it does not show
- * which contigs were met first; then those that the FASTA lacks. lines: room for all. */
-static int all_contigs(cr_variants_writer *writer, const cr_variants_writer_options *options,
-		       const cr_contigs *met, int64_t *met_as, bcf_hrec_t **lines,
-		       crocuta_error *error)
+/* The lines of contigs of an output, in order. */
+struct contig_lines {
+	cr_contigs *names; /* of the FASTA's */
+	bcf_hrec_t **lines;
+	int64_t count;
+};
+
+/* All contigs of the FASTA, with lengths, in its order. */
+static int list_reference(cr_variants_writer *writer, const cr_contigs *reference,
+			  enum naming naming, struct contig_lines *list, crocuta_error *error)
 {
-	enum naming naming = common_naming(options, met);
-	int64_t references = cr_contigs_count(options->reference), count = 0, slot = 0;
-	bcf_hdr_t *header = writer->header;
+	kstring_t name = {0, 0, NULL};
 	int code = CROCUTA_OK;
 
-	for (int64_t i = 0; i < references; i++)
-		met_as[i] = -1;
-	for (int64_t i = 0; i < cr_contigs_count(met); i++) {
-		int64_t at = mapped(options, met, i);
+	for (int64_t i = 0; !code && i < cr_contigs_count(reference); i++) {
+		const int64_t length = cr_contigs_length(reference, i);
 
-		if (at >= 0 && met_as[at] < 0)
-			met_as[at] = i;
+		if (put_name(&name, naming, cr_contigs_name(reference, i))) {
+			code = fail_memory(writer, error);
+			break;
+		}
+		if (cr_contigs_find(list->names, name.s, name.l) >= 0)
+			continue; /* chr1 and 1, or two mitochondria */
+		code = cr_contigs_add(list->names, name.s, name.l, length, error);
+		if (!code)
+			code = line_of(writer, name.s)
+				       ? add_length(writer, name.s, length, error)
+				       : append_contig(writer, name.s, length, error);
+		list->lines[list->count++] = line_of(writer, name.s);
 	}
-	for (int64_t i = 0; !code && i < references; i++) {
-		if (met_as[i] >= 0)
-			lines[count] = line_of(writer, cr_contigs_name(met, met_as[i]));
-		else if (naming != UNKNOWN)
-			code = append_contig(writer, naming, cr_contigs_name(options->reference, i),
-					     cr_contigs_length(options->reference, i),
-					     &lines[count], error);
-		count += lines[count] != NULL;
-	}
-	for (int64_t i = 0; !code && i < cr_contigs_count(met); i++) {
-		int64_t at = mapped(options, met, i);
-
-		if (at < 0 || met_as[at] != i)
-			lines[count++] = line_of(writer, cr_contigs_name(met, i));
-	}
-	for (int i = 0; !code && i < header->nhrec && slot < count; i++)
-		if (header->hrec[i]->type == BCF_HL_CTG)
-			header->hrec[i] = lines[slot++];
+	free(name.s);
 	return code;
 }
 
-static int add_contigs(cr_variants_writer *writer, const cr_variants_writer_options *options,
-		       crocuta_error *error)
+/* Bring the contig lines into order: the FASTA's, then others met. */
+static void sort_lines(cr_variants_writer *writer, const cr_contigs *met, struct contig_lines *list)
+{
+	bcf_hdr_t *header = writer->header;
+	int64_t slot = 0;
+
+	for (int64_t i = 0; i < cr_contigs_count(met); i++) {
+		const char *name = cr_contigs_name(met, i);
+
+		if (cr_contigs_find(list->names, name, strlen(name)) < 0)
+			list->lines[list->count++] = line_of(writer, name);
+	}
+	for (int i = 0; i < header->nhrec && slot < list->count; i++)
+		if (header->hrec[i]->type == BCF_HL_CTG)
+			header->hrec[i] = list->lines[slot++];
+}
+
+/* The lines that htslib made for contigs met, but for the FASTA's. */
+static int format_undeclared(const cr_variants_writer *writer, const cr_contigs *listed,
+			     kstring_t *text)
 {
 	const cr_variants *variants = writer->variants;
-	int64_t count = variants ? cr_contigs_count(variants->contigs) : 0, all;
-	bcf_hrec_t **lines, *line;
-	int64_t *met_as;
-	int code = CROCUTA_OK;
 
-	if (!options->reference)
-		return CROCUTA_OK;
-	all = cr_contigs_count(options->reference);
-	for (int64_t i = 0; !variants && !code && i < all; i++)
-		code = append_contig(writer, SAME, cr_contigs_name(options->reference, i),
-				     cr_contigs_length(options->reference, i), &line, error);
-	for (int64_t i = variants ? variants->declared : 0; !code && i < count; i++) {
-		int64_t at = mapped(options, variants->contigs, i);
+	for (int64_t i = variants->declared; i < cr_contigs_count(variants->contigs); i++) {
+		const char *name = cr_contigs_name(variants->contigs, i);
+		const bcf_hrec_t *line = line_of(writer, name);
+
+		if (line && cr_contigs_find(listed, name, strlen(name)) < 0 &&
+		    bcf_hrec_format(line, text) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* left_out: of text. */
+static int add_to_input(cr_variants_writer *writer, const cr_variants_writer_options *options,
+			kstring_t *left_out, crocuta_error *error)
+{
+	const cr_variants *variants = writer->variants;
+	const cr_contigs *met = variants->contigs, *reference = options->reference;
+	const int64_t all = cr_contigs_count(met) + (reference ? cr_contigs_count(reference) : 0);
+	struct contig_lines list = {cr_contigs_new(),
+				    cr_calloc((size_t)all + 1, sizeof *list.lines), 0};
+	enum naming naming;
+	int code = list.names && list.lines ? CROCUTA_OK : fail_memory(writer, error);
+
+	for (int64_t i = variants->declared; !code && reference && i < cr_contigs_count(met); i++) {
+		int64_t at = mapped(options, met, i);
 
 		if (at >= 0)
-			code = add_length(writer, cr_contigs_name(variants->contigs, i),
-					  cr_contigs_length(options->reference, at), error);
+			code = add_length(writer, cr_contigs_name(met, i),
+					  cr_contigs_length(reference, at), error);
 	}
-	if (code || !variants || variants->declared)
-		return code;
-	lines = cr_calloc((size_t)(all + count + 1), sizeof *lines);
-	met_as = cr_calloc((size_t)all + 1, sizeof *met_as);
-	code = lines && met_as
-		       ? all_contigs(writer, options, variants->contigs, met_as, lines, error)
-		       : fail_memory(writer, error);
-	cr_free(met_as);
-	cr_free(lines);
+	if (!code && reference && !variants->declared) {
+		naming = common_naming(options, met);
+		if (naming != UNKNOWN)
+			code = list_reference(writer, reference, naming, &list, error);
+		if (!code)
+			sort_lines(writer, met, &list);
+	}
+	if (!code && !cr_is_binary(writer) && format_undeclared(writer, list.names, left_out) < 0)
+		code = fail_memory(writer, error);
+	cr_contigs_free(list.names);
+	cr_free(list.lines);
+	return code;
+}
+
+/* Of a header of our own. */
+static int add_reference(cr_variants_writer *writer, const cr_contigs *reference,
+			 crocuta_error *error)
+{
+	int code = CROCUTA_OK;
+
+	for (int64_t i = 0; !code && i < cr_contigs_count(reference); i++)
+		code = append_contig(writer, cr_contigs_name(reference, i),
+				     cr_contigs_length(reference, i), error);
 	return code;
 }
 
@@ -223,7 +249,7 @@ static int check_tbi(const cr_variants_writer *writer, const cr_variants_writer_
 
 	for (int list = 0; writer->tbi && list < 2; list++)
 		for (int64_t i = 0; lists[list] && i < cr_contigs_count(lists[list]); i++)
-			if (cr_contigs_length(lists[list], i) > TBI_LONGEST)
+			if (cr_contigs_length(lists[list], i) > CR_TBI_LONGEST)
 				return cr_fail(error, CROCUTA_EARG,
 					       "%.200s: contig \"%.80s\" of %" PRId64
 					       " bases is too long for a .tbi index; give csi",
@@ -247,6 +273,32 @@ static int put_quoted(kstring_t *line, const char *text)
 	return failed | (kputc('"', line) < 0);
 }
 
+/* Take the input's own line of a tag out. */
+static int remove_tag(cr_variants_writer *writer, const char *id, crocuta_error *error)
+{
+	if (!bcf_hdr_get_hrec(writer->header, BCF_HL_INFO, "ID", id, NULL))
+		return CROCUTA_OK;
+	if (!writer->overwrite)
+		return cr_fail(error, CROCUTA_EREFUSED,
+			       "%.200s: the input has an INFO tag %.80s already; "
+			       "--tag-prefix gives another name, --overwrite-tags replaces it",
+			       writer->variants ? writer->variants->shown : writer->path, id);
+	bcf_hdr_remove(writer->header, BCF_HL_INFO, id);
+	return CROCUTA_OK;
+}
+
+static int remove_tags(cr_variants_writer *writer, const cr_variants_writer_options *options,
+		       crocuta_error *error)
+{
+	int code = CROCUTA_OK;
+
+	for (int i = 0; !code && i < options->tag_count; i++)
+		code = remove_tag(writer, options->tags[i].id, error);
+	for (int i = 0; !code && i < writer->stale_count; i++)
+		code = remove_tag(writer, writer->stale[i].name, error);
+	return code;
+}
+
 static int add_tag(cr_variants_writer *writer, const cr_variants_writer_options *options,
 		   const cr_variant_tag *tag, struct cr_tag_place *place, crocuta_error *error)
 {
@@ -254,15 +306,6 @@ static int add_tag(cr_variants_writer *writer, const cr_variants_writer_options 
 	kstring_t line = {0, 0, NULL};
 	int code, failed;
 
-	if (bcf_hdr_get_hrec(header, BCF_HL_INFO, "ID", tag->id, NULL)) {
-		if (!options->overwrite_tags)
-			return cr_fail(
-				error, CROCUTA_EREFUSED,
-				"%.200s: the input has an INFO tag %.80s already; "
-				"--tag-prefix gives another name, --overwrite-tags replaces it",
-				writer->variants ? writer->variants->shown : writer->path, tag->id);
-		bcf_hdr_remove(header, BCF_HL_INFO, tag->id);
-	}
 	failed = ksprintf(&line, "##INFO=<ID=%s,Number=A,Type=%s,Description=", tag->id,
 			  tag->text ? "String" : "Float") < 0 ||
 		 put_quoted(&line, tag->description ? tag->description : "");
@@ -296,7 +339,91 @@ static int is_there(const kstring_t *text, const char *line)
 	return 0;
 }
 
-/* Append the lines that are not there. */
+/* Is it "##key=<...,field=value,...>"? */
+static int has_field(bcf_hrec_t *line, const cr_variants_replaced *replaced)
+{
+	const int at = bcf_hrec_find_key(line, replaced->field);
+	const char *value = at < 0 ? NULL : line->vals[at];
+	const size_t length = strlen(replaced->value);
+	const int quoted = value && *value == '"';
+
+	return value && !strncmp(value + quoted, replaced->value, length) &&
+	       !strcmp(value + quoted + length, quoted ? "\"" : "");
+}
+
+static int is_among(const char *const *lines, const char *line, size_t length)
+{
+	for (; lines && *lines; lines++)
+		if (strlen(*lines) == length && !strncmp(*lines, line, length))
+			return 1;
+	return 0;
+}
+
+/* A line of the input into text, unless it is among `lines`. */
+static int leave_out(const bcf_hrec_t *line, const char *const *lines, kstring_t *text)
+{
+	const size_t before = text->l;
+
+	if (bcf_hrec_format(line, text) < 0)
+		return -1;
+	if (is_among(lines, text->s + before, text->l - before - 1)) {
+		text->l = before;
+		text->s[before] = '\0';
+	}
+	return 0;
+}
+
+/* Lines of the input about tags that are replaced. */
+static int format_replaced(const cr_variants_writer *writer,
+			   const cr_variants_writer_options *options, kstring_t *text)
+{
+	const cr_variants_replaced *replaced = &options->replaced;
+	const bcf_hdr_t *header = writer->header;
+	int ours = 0, others = 0, failed = 0;
+
+	if (!replaced->key || !options->overwrite_tags)
+		return 0;
+	for (int i = 0; !failed && i < header->nhrec; i++) {
+		if (strcmp(header->hrec[i]->key, replaced->key))
+			continue;
+		if (has_field(header->hrec[i], replaced)) {
+			failed = leave_out(header->hrec[i], options->lines, text);
+			ours++;
+		} else {
+			others++;
+		}
+	}
+	for (int i = 0; !failed && replaced->along && ours && !others && i < header->nhrec; i++)
+		if (!strcmp(header->hrec[i]->key, replaced->along))
+			failed = leave_out(header->hrec[i], options->lines, text);
+	return failed;
+}
+
+/* Move a line of the header to its end. */
+static int move_to_end(bcf_hdr_t *header, const char *line)
+{
+	const size_t length = strlen(line);
+	kstring_t text = {0, 0, NULL};
+	int failed = 0, found = 0;
+
+	for (int i = 0; !failed && !found && i < header->nhrec; i++) {
+		bcf_hrec_t *item = header->hrec[i];
+
+		text.l = 0;
+		failed = bcf_hrec_format(item, &text) < 0;
+		found = !failed && text.l == length + 1 && !strncmp(text.s, line, length);
+		if (found) {
+			memmove(header->hrec + i, header->hrec + i + 1,
+				(size_t)(header->nhrec - i - 1) * sizeof(*header->hrec));
+			header->hrec[header->nhrec - 1] = item;
+		}
+	}
+	free(text.s);
+	return failed;
+}
+
+/* Append the lines that are not there. With tags written over, those that are there stand where
+ * they would without the earlier run. */
 static int add_lines(cr_variants_writer *writer, const char *const *lines, crocuta_error *error)
 {
 	kstring_t text = {0, 0, NULL};
@@ -307,6 +434,8 @@ static int add_lines(cr_variants_writer *writer, const char *const *lines, crocu
 	for (; !code && lines && *lines; lines++)
 		if (!is_there(&text, *lines))
 			code = append(writer, *lines, error);
+		else if (writer->overwrite && move_to_end(writer->header, *lines))
+			code = fail_memory(writer, error);
 	free(text.s);
 	return code;
 }
@@ -316,9 +445,8 @@ static int add_lines(cr_variants_writer *writer, const char *const *lines, crocu
 /* Is it a line of the input, not one of `lines`, whose key is among `drop`? */
 static int is_dropped(const cr_variants_writer_options *options, const char *line, size_t length)
 {
-	for (const char *const *l = options->lines; l && *l; l++)
-		if (strlen(*l) == length && !strncmp(*l, line, length))
-			return 0;
+	if (is_among(options->lines, line, length))
+		return 0;
 	for (const char *const *key = options->drop; key && *key; key++)
 		if (length > 2 + strlen(*key) && !strncmp(line + 2, *key, strlen(*key)) &&
 		    line[2 + strlen(*key)] == '=')
@@ -337,14 +465,14 @@ static int format_made_up(const bcf_hdr_t *header, int first, int last, kstring_
 	return 0;
 }
 
-/* made_up: lines that are left out, "\n" behind each. */
+/* out: lines that are left out, "\n" behind each. */
 static int format_header(cr_variants_writer *writer, const cr_variants_writer_options *options,
-			 const kstring_t *made_up, kstring_t *text, crocuta_error *error)
+			 const kstring_t *out, kstring_t *text, crocuta_error *error)
 {
 	kstring_t all = {0, 0, NULL};
-	int binary = writer->type == 'b' || writer->type == 'u', failed;
+	int failed;
 
-	failed = bcf_hdr_format(writer->header, binary, &all) < 0;
+	failed = bcf_hdr_format(writer->header, cr_is_binary(writer), &all) < 0;
 	while (all.l && !all.s[all.l - 1])
 		all.l--;
 	for (char *line = all.s, *stop; !failed && line < all.s + all.l; line = stop + 1) {
@@ -355,7 +483,7 @@ static int format_header(cr_variants_writer *writer, const cr_variants_writer_op
 			break;
 		*stop = '\0';
 		left_out = is_dropped(options, line, (size_t)(stop - line)) ||
-			   (made_up->l && is_there(made_up, line));
+			   (out->l && is_there(out, line));
 		*stop = '\n';
 		if (!left_out)
 			failed = kputsn(line, (size_t)(stop + 1 - line), text) < 0;
@@ -364,30 +492,49 @@ static int format_header(cr_variants_writer *writer, const cr_variants_writer_op
 	return failed ? fail_memory(writer, error) : CROCUTA_OK;
 }
 
+/* What text leaves out of the input's header as it stands, read so far. */
+static int find_left_out(const cr_variants_writer *writer,
+			 const cr_variants_writer_options *options, kstring_t *out,
+			 crocuta_error *error)
+{
+	const cr_variants *variants = writer->variants;
+
+	if (!variants)
+		return CROCUTA_OK;
+	if (format_replaced(writer, options, out) ||
+	    (!cr_is_binary(writer) &&
+	     format_made_up(writer->header, variants->hrecs, writer->header->nhrec, out)))
+		return fail_memory(writer, error);
+	return CROCUTA_OK;
+}
+
 int cr_variants_make_header(cr_variants_writer *writer, const cr_variants_writer_options *options,
 			    kstring_t *text, crocuta_error *error)
 {
-	int binary = writer->type == 'b' || writer->type == 'u', code;
-	kstring_t made_up = {0, 0, NULL};
+	kstring_t out = {0, 0, NULL};
+	int code = check_tbi(writer, options, error);
 
-	if ((code = check_tbi(writer, options, error)))
-		return code;
-	if (writer->variants && !binary &&
-	    format_made_up(writer->header, writer->variants->hrecs, writer->header->nhrec,
-			   &made_up) < 0)
-		code = fail_memory(writer, error);
+	if (!code)
+		code = find_left_out(writer, options, &out, error);
+	if (!code)
+		code = remove_tags(writer, options, error);
+	/* In front of the tags, as those met already are. */
+	if (!code && writer->variants)
+		code = add_to_input(writer, options, &out, error);
 	for (int i = 0; !code && i < writer->tag_count; i++)
 		code = add_tag(writer, options, &options->tags[i], &writer->tags[i], error);
-	if (!code)
-		code = add_contigs(writer, options, error);
+	if (!code && !writer->variants)
+		code = add_reference(writer, options->reference, error);
 	if (!code)
 		code = add_lines(writer, options->lines, error);
 	if (!code && bcf_hdr_sync(writer->header) < 0)
 		code = fail_memory(writer, error);
+	if (!code && writer->variants)
+		code = cr_variants_extend_contigs(writer->variants, 0, error);
 	if (!code)
-		code = format_header(writer, options, &made_up, text, error);
+		code = format_header(writer, options, &out, text, error);
 	writer->written[0] = writer->header->n[BCF_DT_ID];
 	writer->written[1] = writer->header->n[BCF_DT_CTG];
-	free(made_up.s);
+	free(out.s);
 	return code;
 }

@@ -5,11 +5,18 @@
 #include "io/variants_internal.h"
 
 #define CR_BGZF_CONTENT 0xff00 /* of a block, as htslib writes them */
+#define CR_TBI_LONGEST ((int64_t)1 << 29)
 
 /* A tag of ours. */
 struct cr_tag_place {
 	int id; /* in the header's dictionary */
 	int text;
+};
+
+/* A tag of the input that is not written but would be taken for ours. */
+struct cr_stale_tag {
+	char *name;
+	int id; /* -1: the dictionary lacks it so far */
 };
 
 struct cr_variants_writer {
@@ -24,6 +31,8 @@ struct cr_variants_writer {
 	int written[2]; /* entries of the dictionaries BCF_DT_ID and _CTG that the file has */
 	struct cr_tag_place *tags;
 	int tag_count, float_tags, overwrite;
+	struct cr_stale_tag *stale;
+	int stale_count, known; /* known: entries of BCF_DT_ID when their ids were looked up */
 	kstring_t line;
 	float *values;
 	int64_t value_capacity;
@@ -36,6 +45,11 @@ struct cr_variants_writer {
 	const cr_variants *from;
 	int from_entries[2];
 };
+
+static inline int cr_is_binary(const cr_variants_writer *writer)
+{
+	return writer->type == 'b' || writer->type == 'u';
+}
 
 /* Add to the header what options ask for; writer->tags, ->header are set. EARG, EREFUSED, EINPUT,
  * EMEMORY (variants_write_header.c). */

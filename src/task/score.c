@@ -10,7 +10,6 @@
 #include "task/score_internal.h"
 
 #define POLL_SECONDS 0.1
-#define BATCH_BYTES ((int64_t)128 << 20) /* records, their changes and results, about */
 
 void cr_score_log(const cr_score *score, int level, const char *format, ...)
 {
@@ -136,7 +135,7 @@ static int fill_plan(cr_score *score)
 {
 	crocuta_score_report *report = score->report;
 	const int64_t limit = score->options.session.memory_limit;
-	int64_t own = CR_SEQUENCE_CACHE_BYTES + 2 * CR_SCORE_CALL_BYTES + BATCH_BYTES;
+	int64_t own = CR_SEQUENCE_CACHE_BYTES + 2 * CR_SCORE_CALL_BYTES + CR_SCORE_BATCH_BYTES;
 	int code = plan_session(score);
 
 	if (code)

@@ -211,20 +211,21 @@ static int make_lines(const cr_score *score, cr_score_header *h)
 
 /* ---- tags ------------------------------------------------------------------------------------ */
 
-static void add_tag(cr_score_header *h, const cr_score *score, const char *suffix, int text,
-		    const char *format, ...) CROCUTA_PRINTF(5, 6);
+enum suffix { LLR, LLR_FWD, LLR_REV, DIST, STATUS };
+static const char *const suffixes[CR_SCORE_TAGS] = {"LLR", "LLR_FWD", "LLR_REV", "DIST", "STATUS"};
 
-static void add_tag(cr_score_header *h, const cr_score *score, const char *suffix, int text,
-		    const char *format, ...)
+static void add_tag(cr_score_header *h, enum suffix which, int text, const char *format, ...)
+	CROCUTA_PRINTF(4, 5);
+
+static void add_tag(cr_score_header *h, enum suffix which, int text, const char *format, ...)
 {
 	const int i = h->tag_count++;
 	va_list list;
 
-	snprintf(h->names[i], sizeof h->names[i], "%s_%s", score->options.tag_prefix, suffix);
 	va_start(list, format);
 	vsnprintf(h->texts[i], sizeof h->texts[i], format, list);
 	va_end(list);
-	h->tags[i] = (cr_variant_tag){h->names[i], text, h->texts[i]};
+	h->tags[i] = (cr_variant_tag){h->names[which], text, h->texts[i]};
 	h->float_count += !text;
 }
 
@@ -237,21 +238,24 @@ static void make_tags(const cr_score *score, cr_score_header *h)
 								  : ", of the reverse strand";
 	const char *prefix = o->tag_prefix;
 
-	add_tag(h, score, "LLR", 0,
+	for (int i = 0; i < CR_SCORE_TAGS; i++) {
+		snprintf(h->names[i], sizeof h->names[i], "%s_%s", prefix, suffixes[i]);
+		h->family[i] = h->names[i];
+	}
+	add_tag(h, LLR, 0,
 		"Log-likelihood ratio in nats, ln P(ALT window) - ln P(REF window), %s over the "
 		"positions compared, from the first that differs on%s; negative means the model "
 		"finds ALT less likely than REF",
 		o->reduce == CROCUTA_REDUCE_MEAN ? "mean" : "summed", how);
 	if (o->strands & CROCUTA_STRANDS_FORWARD)
-		add_tag(h, score, "LLR_FWD", 0, "%s_LLR of the forward strand alone", prefix);
+		add_tag(h, LLR_FWD, 0, "%s_LLR of the forward strand alone", prefix);
 	if (o->strands & CROCUTA_STRANDS_REVERSE)
-		add_tag(h, score, "LLR_REV", 0, "%s_LLR of the reverse-complement strand alone",
-			prefix);
-	add_tag(h, score, "DIST", 0,
+		add_tag(h, LLR_REV, 0, "%s_LLR of the reverse-complement strand alone", prefix);
+	add_tag(h, DIST, 0,
 		"Cosine distance (0 to 2) between REF and ALT embeddings mean-pooled over the "
 		"positions compared%s",
 		how);
-	add_tag(h, score, "STATUS", 1,
+	add_tag(h, STATUS, 1,
 		"Scoring status of each ALT, flags joined by &: OK, or OK with EDGE or MASKED, or "
 		"a "
 		"reason for no score: STAR, SYMBOLIC, BREAKEND, REFBLOCK, NONACGT, TOOLONG, "

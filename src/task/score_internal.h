@@ -23,6 +23,9 @@
 /* Tokens handed to one call of the session, bytes; a single change may take more. */
 #define CR_SCORE_CALL_BYTES ((int64_t)16 << 20)
 
+/* A batch: records, their changes and results, about. Its lists grow by doubling. */
+#define CR_SCORE_BATCH_BYTES ((int64_t)128 << 20)
+
 /* One change along one strand. */
 typedef struct cr_score_change {
 	cr_allele allele; /* bases in the batch */
@@ -96,6 +99,7 @@ typedef struct cr_score {
 	cr_variants *variants; /* NULL with ism */
 	int64_t *contig_map;   /* of the first `mapped` contigs of the variants */
 	int64_t mapped;
+	int64_t declared; /* contigs in the header of the variants */
 	const char *map_how;
 	cr_regions *regions; /* ism */
 	int ended;           /* of the records of this shard */
@@ -229,6 +233,7 @@ typedef struct cr_score_header {
 	cr_variant_tag tags[CR_SCORE_TAGS]; /* floats, then the status */
 	int tag_count, float_count;
 	char names[CR_SCORE_TAGS][96], texts[CR_SCORE_TAGS][640];
+	const char *family[CR_SCORE_TAGS + 1]; /* all names of the prefix, NULL-terminated */
 	char *lines[CR_SCORE_LINES]; /* "##...", NULL-terminated */
 } cr_score_header;
 

@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "task/score_internal.h"
 
-#define BATCH_BYTES ((int64_t)64 << 20)
 #define BATCH_RECORDS 4096
 #define BATCH_RECORDS_LONG 32768 /* for windows that many records share */
 #define WINDOW_LONG 65536
@@ -25,33 +24,42 @@ int cr_score_open_variants(cr_score *score)
 		.regions_overlap = o->regions_overlap,
 		.allow_truncated = o->allow_truncated,
 	};
+	int code;
 
 	cr_variants_close(score->variants);
 	score->variants = NULL;
 	score->cost_before = 0;
 	score->cost_contig = score->cost_window = -1;
-	return cr_variants_open(o->input, &how, &score->variants, score->error);
+	code = cr_variants_open(o->input, &how, &score->variants, score->error);
+	if (code)
+		return code;
+	score->declared = cr_contigs_count(cr_variants_contigs(score->variants));
+	if (!score->map_how && o->rename_chrs)
+		score->map_how = "file"; /* whether or not there is a contig to map */
+	return CROCUTA_OK;
 }
 
 /* ---- contig names ---------------------------------------------------------------------------- */
 
-/* Map the contigs met since the last time. What a name was mapped to never changes. */
-static int extend_map(cr_score *score)
+/* Map the contigs met since the last time. What a name was mapped to never changes. at_end: none
+ * will follow, so that some have to fit, if there are records. The count for shards has met all. */
+static int extend_map(cr_score *score, int at_end, int64_t records)
 {
+	const int may_miss = !records || (!at_end && !score->declared);
 	const cr_contigs *names = cr_variants_contigs(score->variants);
 	const int64_t count = cr_contigs_count(names);
 	int64_t *map;
 	const char *how = "none";
 	int code;
 
-	if (count == score->mapped)
+	if (count <= score->mapped)
 		return CROCUTA_OK;
 	map = cr_calloc((size_t)count, sizeof *map);
 	if (!map)
 		return cr_fail(score->error, CROCUTA_EMEMORY, "no memory for %lld contigs",
 			       (long long)count);
-	code = cr_contigs_match(names, score->contigs, score->options.rename_chrs, map, &how,
-				score->error);
+	code = cr_contigs_match(names, score->contigs, score->options.rename_chrs, may_miss, map,
+				&how, score->error);
 	if (!code && score->mapped && strcmp(how, score->map_how))
 		code = cr_fail(
 			score->error, CROCUTA_EINPUT,
@@ -135,7 +143,7 @@ int cr_score_count_variants(cr_score *score)
 		}
 		score->cost_total = score->cost_before;
 		if (!code && !pass && records)
-			code = extend_map(score);
+			code = extend_map(score, 1, records);
 	}
 	report->records = records;
 	report->alleles = score->units_total = alleles;
@@ -189,20 +197,23 @@ int cr_score_read_variants(cr_score *score, cr_score_batch *batch)
 {
 	const int64_t most =
 		score->placement.window > WINDOW_LONG ? BATCH_RECORDS_LONG : BATCH_RECORDS;
+	const int64_t each = sizeof(cr_score_unit) + 2 * sizeof(cr_score_change);
 	int64_t bytes = 0;
 	int code = CROCUTA_OK;
 
-	while (!code && batch->record_count < most && bytes < BATCH_BYTES) {
+	while (!code && batch->record_count < most && bytes < CR_SCORE_BATCH_BYTES / 2) {
 		cr_variant *variant = NULL;
 
 		code = next_of_shard(score, &variant);
 		if (code || !variant)
 			break;
-		bytes += variant->bytes;
+		bytes += variant->bytes + variant->alleles * each;
 		code = add_variant(score, batch, variant);
 	}
-	if (!code && batch->record_count)
-		code = extend_map(score);
+	/* Declared contigs say how names are mapped, whether or not there are records: parts of
+	 * one input agree. */
+	if (!code && (batch->record_count || !score->output))
+		code = extend_map(score, score->ended, batch->record_count);
 	for (int64_t i = 0; !code && i < batch->record_count; i++) {
 		cr_score_record *record = &batch->records[i];
 

@@ -585,13 +585,14 @@ static cr_contigs *make_contigs(const char *text)
 }
 
 /* Match; `map` as words, "-" for none, and how; or the failure. */
+static int more_may_come;
 static int match(const char *variants, const char *reference, const char *rename, char *map,
 		 crocuta_error *error)
 {
 	cr_contigs *of_vcf = make_contigs(variants), *of_fasta = make_contigs(reference);
 	const char *how = NULL;
 	int64_t numbers[32];
-	int code = cr_contigs_match(of_vcf, of_fasta, rename, numbers, &how, error);
+	int code = cr_contigs_match(of_vcf, of_fasta, rename, more_may_come, numbers, &how, error);
 	int used = snprintf(map, 300, "%s", how);
 
 	for (int64_t i = 0; !code && i < cr_contigs_count(of_vcf); i++)
@@ -650,6 +651,13 @@ static void test_bad_names(void **state)
 	check_no_match("chr1 2", "chr1:100 chr2:50", NULL, "--rename-chrs");
 	check_match("chr1 2:51", "chr1:100 chr2:50", NULL, "none chr1 -");
 	check_match("1 chr1", "chr1:100", NULL, "none - chr1");
+	more_may_come = 1;
+	check_match("1 2", "NC_1:100 NC_2:50", NULL, "none - -");
+	check_match("1:100", "chr1:101", NULL, "none -");
+	check_match("1", "chr1:101", NULL, "add-chr chr1");
+	check_no_match("1 chr2", "chr1:100 2:50", NULL, "mixed: \"1\"");
+	check_match("7", "NC_1:100", put_file("none", "1 NC_1\n"), "file -");
+	more_may_come = 0;
 }
 
 static void test_rename_file(void **state)

@@ -198,12 +198,71 @@ static void test_overwrite(void **state)
 	put_file("odd.vcf", HEADER COLUMNS "\n1\t5\t.\tA\t.\t.\t.\t.\n"
 					   "1\t6\t.\tA\tC\t.\t.\tX_S=old;AC=1;X_A=7,8,9\n");
 	options.overwrite_tags = 0;
-	check_no_copy(in_directory("odd.vcf"), &options, 0, CROCUTA_EINPUT,
+	check_no_copy(in_directory("odd.vcf"), &options, 0, CROCUTA_EREFUSED,
 		      "record at 1:6: has a tag of this run's names");
 	options.overwrite_tags = 1;
 	check_copy(in_directory("odd.vcf"), &options, 0);
 	assert_non_null(strstr(get_file(in_directory("twice.vcf"), NULL),
 			       "\n1\t6\t.\tA\tC\t.\t.\tAC=1;X_A=-1.5;X_S=OK;X_B=.\n"));
+}
+
+/* A run that writes fewer of the names than the one before. */
+static void test_family(void **state)
+{
+	static const char *const family[] = {"X_A", "X_B", "X_C", "X_S", NULL};
+	static const char *const lines[] = {"##mine=<ID=m,P=\"X\",W=\"2\">", "##base=<ID=r>", NULL};
+	const char *types = "vb";
+	cr_variants_writer_options options = with_tags(in_directory("once"), 'v');
+	cr_variants_writer_options once = options;
+
+	(void)state;
+	put_file("in.vcf", GOOD);
+	check_copy(in_directory("in.vcf"), &once, 0);
+	shell("sed -i 's/^#CHROM/##mine=<ID=n,P=\"X\",W=\"1\">\\n##base=<ID=q>\\n##base=<ID=r>\\n"
+	      "##command=1\\n&/' once");
+	shell("bcftools view --no-version -Ob -o once.bcf once");
+	shell("grep -v ID=X_ once >unannounced");
+	shell("sed 's/##base=<ID=q>/&\\n##mine=<ID=n,P=\"XX\",W=\"1\">/' once >others");
+	for (int i = 0; i < 6; i++) {
+		const char *input = in_directory(i < 2   ? "once"
+						 : i < 4 ? "once.bcf"
+							 : "unannounced");
+
+		options = with_tags(in_directory("twice"), types[i % 2]);
+		options.tag_count = 1;
+		options.family = family;
+		options.lines = lines;
+		check_no_copy(input, &options, i % 3, CROCUTA_EREFUSED,
+			      i < 4 || i % 3 ? "has an INFO tag X_" : "tag of this run's names");
+		options.tags = our_tags + 2;
+		options.overwrite_tags = 1;
+		options.replaced = (cr_variants_replaced){"mine", "P", "X", "base"};
+		options.tag_count = 0; /* none of them: only X_C is neither there nor written */
+		check_copy(input, &options, i % 3);
+		assert_null(strstr(as_text("twice"), "X_"));
+		options.tag_count = 1;
+		check_copy(input, &options, i % 3);
+		assert_string_equal(
+			as_text("twice"), HEADER
+			"##command=1\n"
+			"##INFO=<ID=X_B,Number=A,Type=Float,Description=\"b\",Source=\"crocuta\","
+			"Version=\"1\">\n"
+			"##mine=<ID=m,P=\"X\",W=\"2\">\n##base=<ID=r>\n" COLUMNS SAMPLES
+			"1\t10\trs1\tA\tC\t50\tPASS\tAC=1;X_B=-0.5\tGT\t0/1\t1/1\n"
+			"1\t20\t.\tACGT\tA\t.\t.\tAC=1;X_B=-1.5\tGT\t0/1\t1/1\n"
+			"1\t30\t.\tG\tT,<DEL>\t.\t.\tAC=1,2;X_B=-2.5,.\tGT\t0/1\t1/2\n"
+			"2\t5\t.\tT\t.\t.\t.\t.\tGT\t0/0\t0/0\n");
+	}
+	/* the base is another's too */
+	options.type = 'v';
+	check_copy(in_directory("others"), &options, 0);
+	assert_non_null(strstr(get_file(options.path, NULL),
+			       "\n##base=<ID=q>\n##mine=<ID=n,P=\"XX\",W=\"1\">\n##command=1\n"));
+	assert_null(strstr(get_file(options.path, NULL), "W=\"1\">\n##base"));
+	/* a name that is not written refuses the input too */
+	shell("sed 's/X_A/X_C/g; s/X_[BS]/Y&/g' once >third");
+	options.overwrite_tags = 0;
+	check_no_copy(in_directory("third"), &options, 0, CROCUTA_EREFUSED, "INFO tag X_C already");
 }
 
 static void test_lines(void **state)
@@ -258,6 +317,7 @@ static const char *contig_lines(const char *path)
 static void test_contigs(void **state)
 {
 	static const int64_t to_chr[] = {1, 0, -1};
+	char first[500];
 	cr_contigs *reference = make_reference();
 	cr_variants_writer_options options = with_tags(in_directory("out.vcf"), 'v');
 
@@ -269,11 +329,20 @@ static void test_contigs(void **state)
 	for (int ahead = 0; ahead < 3; ahead++) {
 		check_copy(in_directory("in.vcf"), &options, ahead);
 		assert_string_equal(contig_lines(options.path),
-				    ahead < 2 ? "<ID=chr1,length=1000><ID=chr2,length=500><ID=chrM,"
-						"length=16>"
-					      : "<ID=chr1,length=1000><ID=chr2,length=500><ID=chrM,"
-						"length=16><ID=other>");
+				    "<ID=chr1,length=1000><ID=chr2,length=500><ID=chrM,"
+				    "length=16>");
+		/* the same header, whichever are met, and in front of the tags */
+		if (!ahead)
+			memcpy(first, get_file(options.path, NULL), sizeof first);
+		assert_memory_equal(get_file(options.path, NULL), first, sizeof first);
 	}
+	options.type = 'b'; /* cannot do without those met */
+	check_copy(in_directory("in.vcf"), &options, 2);
+	assert_non_null(strstr(as_text("out.vcf"), "##contig=<ID=chrM,length=16>\n"
+						   "##contig=<ID=other>\n"));
+	check_no_copy(in_directory("in.vcf"), &options, 1, CROCUTA_EINPUT,
+		      "record at other:5: the contig is not in the header");
+	options.type = 'v';
 	/* under other names */
 	put_file("in.vcf", "##fileformat=VCFv4.2\n" COLUMNS "\n2\t5\t.\tT\tC\t.\t.\t.\n"
 			   "1\t5\t.\tT\tC\t.\t.\t.\n");
@@ -285,7 +354,7 @@ static void test_contigs(void **state)
 	check_copy(in_directory("in.vcf"), &options, 1);
 	assert_non_null(strstr(as_text("out.vcf"), "\n2\t5\t.\tT\tC\t.\t.\tX_A=-0.5;"));
 	assert_non_null(strstr(as_text("out.vcf"), "\n1\t5\t.\tT\tC\t.\t.\tX_A=-1.5;"));
-	/* some in the input: it is left alone but for those met */
+	/* some in the input: it is left alone, but for those met in BCF */
 	options.type = 'v';
 	options.contig_map = NULL;
 	put_file("in.vcf", "##fileformat=VCFv4.2\n##contig=<ID=chr2>\n" COLUMNS
@@ -293,7 +362,23 @@ static void test_contigs(void **state)
 	check_copy(in_directory("in.vcf"), &options, 0);
 	assert_string_equal(contig_lines(options.path), "<ID=chr2>");
 	check_copy(in_directory("in.vcf"), &options, 2);
-	assert_string_equal(contig_lines(options.path), "<ID=chr2><ID=chr1,length=1000>");
+	assert_string_equal(contig_lines(options.path), "<ID=chr2>");
+	options.type = 'b';
+	check_copy(in_directory("in.vcf"), &options, 2);
+	assert_non_null(strstr(as_text("out.vcf"), "<ID=chr2>\n##contig=<ID=chr1,length=1000>"));
+	/* names that follow no rule: no lines, whichever are met */
+	put_file("in.vcf", "##fileformat=VCFv4.2\n" COLUMNS "\nb\t5\t.\tT\tC\t.\t.\t.\n"
+			   "a\t5\t.\tT\tC\t.\t.\t.\n");
+	options.type = 'v';
+	options.contig_map = to_chr;
+	for (int ahead = 1; ahead < 3; ahead++) {
+		check_copy(in_directory("in.vcf"), &options, ahead);
+		assert_string_equal(contig_lines(options.path), "");
+	}
+	options.type = 'b';
+	check_copy(in_directory("in.vcf"), &options, 2);
+	assert_non_null(
+		strstr(as_text("out.vcf"), "<ID=b,length=500>\n##contig=<ID=a,length=1000>"));
 	cr_contigs_free(reference);
 }
 
@@ -324,6 +409,41 @@ static void test_undeclared(void **state)
 		      "record at 7:5: the contig is not in the header");
 	options.type = 'v';
 	check_copy(in_directory("in.vcf"), &options, 1);
+}
+
+/* In BCF a value can hold any byte; as text it would be columns and rows. */
+static void test_bytes(void **state)
+{
+	static const char *const changes[][3] = {
+		{"in4567", "in\\t567", "a value holds a tab"},
+		{"in4567", "in\\n567", "a value holds a tab"},
+		{"fo4567", "fo\\t567", "a value holds a tab"},
+		{"fo4567", "fo\\n567", "a value holds a tab"},
+		{"rs4567", "r\\t9\\tG\\t", "ID holds a control byte"},
+		{"rs4567", "rs\\n567", "ID holds a control byte"}};
+	char command[300];
+
+	(void)state;
+	put_file("in.vcf", "##fileformat=VCFv4.2\n##contig=<ID=1>\n"
+			   "##INFO=<ID=N,Number=1,Type=String,Description=\"n\">\n"
+			   "##FORMAT=<ID=W,Number=1,Type=String,Description=\"w\">\n" COLUMNS
+			   "\tFORMAT\ta\tb\n1\t5\trs4567\tT\tC\t.\t.\tN=in4567\tW\tfo4567\tx\n");
+	shell("bcftools view --no-version -Ob in.vcf | bgzip -dc >in.bytes");
+	for (int i = 0; i < 6; i++) {
+		cr_variants_writer_options options = with_tags(in_directory("out"), 'v');
+
+		snprintf(command, sizeof command,
+			 "LC_ALL=C sed 's/%s/%s/' in.bytes | bgzip -c >in.bcf", changes[i][0],
+			 changes[i][1]);
+		shell(command);
+		check_no_copy(in_directory("in.bcf"), &options, 0, CROCUTA_EINPUT, changes[i][2]);
+		options.type = 'b';
+		if (i < 4) /* as it came */
+			check_copy(in_directory("in.bcf"), &options, 0);
+		else
+			check_no_copy(in_directory("in.bcf"), &options, 0, CROCUTA_EINPUT,
+				      changes[i][2]);
+	}
 }
 
 /* ---- records made here ----------------------------------------------------------------------- */
@@ -665,8 +785,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_types),       cmocka_unit_test(test_levels),
-		cmocka_unit_test(test_overwrite),   cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_contigs),     cmocka_unit_test(test_undeclared),
+		cmocka_unit_test(test_overwrite),   cmocka_unit_test(test_family),
+		cmocka_unit_test(test_lines),       cmocka_unit_test(test_contigs),
+		cmocka_unit_test(test_undeclared),  cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_new),         cmocka_unit_test(test_concat),
 		cmocka_unit_test(test_index),       cmocka_unit_test(test_bad_index),
 		cmocka_unit_test(test_full_device), cmocka_unit_test(test_broken_pipe),
