@@ -392,6 +392,8 @@ static int check_record(const cr_variants *variants, bcf1_t *record, crocuta_err
 {
 	if (record->rid < 0 || record->rid >= variants->rids || variants->index_of[record->rid] < 0)
 		return cr_variants_fail(variants, "the contig is not in the header", error);
+	if (has_control_byte(bcf_hdr_id2name(variants->header, record->rid)))
+		return cr_variants_fail(variants, "CHROM holds a control byte", error);
 	if (record->pos < -1 || record->pos > FURTHEST || record->rlen < 0 ||
 	    record->rlen > FURTHEST)
 		return cr_variants_fail(variants, "the position or the length is impossible",

@@ -420,7 +420,8 @@ static void test_bytes(void **state)
 		{"fo4567", "fo\\t567", "a value holds a tab"},
 		{"fo4567", "fo\\n567", "a value holds a tab"},
 		{"rs4567", "r\\t9\\tG\\t", "ID holds a control byte"},
-		{"rs4567", "rs\\n567", "ID holds a control byte"}};
+		{"rs4567", "rs\\n567", "ID holds a control byte"},
+		{"<ID=1,", "<ID=\\t,", "CHROM holds a control byte"}};
 	char command[300];
 
 	(void)state;
@@ -429,7 +430,7 @@ static void test_bytes(void **state)
 			   "##FORMAT=<ID=W,Number=1,Type=String,Description=\"w\">\n" COLUMNS
 			   "\tFORMAT\ta\tb\n1\t5\trs4567\tT\tC\t.\t.\tN=in4567\tW\tfo4567\tx\n");
 	shell("bcftools view --no-version -Ob in.vcf | bgzip -dc >in.bytes");
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 7; i++) {
 		cr_variants_writer_options options = with_tags(in_directory("out"), 'v');
 
 		snprintf(command, sizeof command,
