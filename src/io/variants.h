@@ -59,6 +59,10 @@ const char *cr_variants_format(const cr_variants *variants);
 /* 1 when records came so far in the order an index needs. */
 int cr_variants_sorted(const cr_variants *variants);
 
+/* What a user should know of the file, one sentence, or NULL: with regions, that the index is older than
+ * the file; after the end, that it was cut (allow_truncated). Valid until the next call. */
+const char *cr_variants_doubt(const cr_variants *variants);
+
 /* The header as text, "##..." lines and the "#CHROM" line; cr_free'd by the caller, NULL when
  * memory is short. */
 char *cr_variants_header(const cr_variants *variants);

@@ -82,6 +82,8 @@ struct cr_variants {
 	unsigned char *seen; /* (rid_capacity) contigs begun */
 	int64_t last_rid, last_position;
 	int unsorted;
+	int cut;       /* ended early, which was allowed */
+	int old_index; /* older than the file */
 	struct cr_intervals targets;
 	int has_targets;
 	struct cr_walk walk;
@@ -104,7 +106,7 @@ CROCUTA_CHECKED int cr_variants_read_line(cr_variants *variants, int columns, in
 /* Did the stream end where its marker says so? Or: can a failed read be put down to a cut that was
  * allowed? */
 CROCUTA_CHECKED int cr_variants_check_end(const cr_variants *variants, crocuta_error *error);
-int cr_variants_cut_is_fine(const cr_variants *variants);
+int cr_variants_cut_is_fine(cr_variants *variants);
 
 /* Take in contigs that the header has got since; or, of a writer's lines, only when they are met:
  * so the list is in the order of meeting, whenever a writer is opened. */

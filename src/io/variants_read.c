@@ -529,6 +529,16 @@ const char *cr_variants_format(const cr_variants *variants)
 	return variants->format;
 }
 
+const char *cr_variants_doubt(const cr_variants *variants)
+{
+	if (variants->cut)
+		return "the file was cut; what was unfinished at its end is left out";
+	if (variants->old_index)
+		return "its index is older than the file and may miss records; build it again: "
+		       "bcftools index -f";
+	return NULL;
+}
+
 int cr_variants_sorted(const cr_variants *variants)
 {
 	return !variants->unsorted;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/error.h"
@@ -233,6 +234,13 @@ void cr_intervals_close(struct cr_intervals *intervals)
 
 /* ---- the walk through an index --------------------------------------------------------------- */
 
+static int is_older(const char *path, const char *than)
+{
+	struct stat one, other;
+
+	return !stat(path, &one) && !stat(than, &other) && one.st_mtime < other.st_mtime;
+}
+
 static int load_index(cr_variants *variants, crocuta_error *error)
 {
 	static const char *const suffixes[] = {".csi", ".tbi"};
@@ -250,6 +258,7 @@ static int load_index(cr_variants *variants, crocuta_error *error)
 		else
 			walk->tabix = tbx_index_load3(variants->path, name, HTS_IDX_SILENT_FAIL);
 		loaded = walk->index || walk->tabix;
+		variants->old_index = is_older(name, variants->path);
 		if (loaded)
 			return CROCUTA_OK;
 		return cr_fail(error, CROCUTA_EINPUT,

@@ -81,13 +81,16 @@ static int scan(const cr_variants *variants, struct columns *columns, const char
 	return fail_item(variants, columns, what, error);
 }
 
-int cr_variants_cut_is_fine(const cr_variants *variants)
+int cr_variants_cut_is_fine(cr_variants *variants)
 {
 	const BGZF *stream = variants->stream;
 	char byte;
 
-	return variants->allow_truncated && stream->is_compressed &&
-	       !(stream->errcode & BGZF_ERR_CRC) && hpeek(stream->fp, &byte, 1) == 0;
+	if (!variants->allow_truncated || !stream->is_compressed ||
+	    (stream->errcode & BGZF_ERR_CRC) || hpeek(stream->fp, &byte, 1) != 0)
+		return 0;
+	variants->cut = 1;
+	return 1;
 }
 
 static int fail_read(const cr_variants *variants, crocuta_error *error)
@@ -121,8 +124,11 @@ static int end_of_stream(cr_variants *variants, crocuta_error *error)
 {
 	int code = cr_variants_check_end(variants, error);
 
-	if (code || !variants->line.l || variants->allow_truncated)
+	if (code || !variants->line.l)
 		return code;
+	variants->cut = 1;
+	if (variants->allow_truncated)
+		return CROCUTA_OK;
 	return cr_fail(error, CROCUTA_EINPUT,
 		       "%.200s:%lld: the last line has no line end; the file was cut, copy it "
 		       "again",

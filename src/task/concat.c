@@ -228,14 +228,13 @@ int crocuta_concat_run(const crocuta_concat_options *options, crocuta_concat_rep
 		code = kinds_of(&concat, &kind);
 	if (code)
 		return code;
-	concat.part = cr_calloc((size_t)concat.count, sizeof *concat.part);
-	concat.parts = cr_calloc((size_t)concat.count, sizeof *concat.parts);
+	concat.shard = cr_calloc((size_t)concat.count, sizeof *concat.shard);
 	report->files = concat.count;
 	if (kind != KIND_VCF && options->write_index)
 		code = cr_fail(
 			error, CROCUTA_EARG,
 			"an index (-W) is written for VCF and BCF only; use tabix on a table");
-	else if (!concat.part || !concat.parts)
+	else if (!concat.shard)
 		code = cr_fail(error, CROCUTA_EMEMORY, "no memory for %lld inputs",
 			       (long long)concat.count);
 	else
@@ -243,7 +242,6 @@ int crocuta_concat_run(const crocuta_concat_options *options, crocuta_concat_rep
 		       : kind == KIND_TEXT ? cr_concat_text(&concat)
 					   : cr_concat_npy(&concat);
 	cr_facts_free(&concat.first);
-	cr_free(concat.part);
-	cr_free(concat.parts);
+	cr_free(concat.shard);
 	return code;
 }

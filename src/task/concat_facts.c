@@ -121,13 +121,41 @@ static int add_shard(cr_facts *facts, const char *path, const char *value, crocu
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%.200s: ##crocutaShard=%.40s is not K/N; the header is damaged",
 			       path, value);
-	if (facts->shards)
+	if (facts->shard.parts)
 		return cr_fail(error, CROCUTA_EREFUSED,
 			       "%.200s has two ##crocutaShard lines: a shard of a shard; put the "
 			       "shards of one run together before they are scored again",
 			       path);
-	facts->shard = (int)part;
-	facts->shards = (int)parts;
+	facts->shard.part = (int)part;
+	facts->shard.parts = (int)parts;
+	return CROCUTA_OK;
+}
+
+/* The number of an attribute, key="12", or -1. */
+static int64_t number_of(const char *text, const char *key)
+{
+	const char *found = strstr(text, key);
+	char *end = NULL;
+	long long number = found ? strtoll(found + strlen(key), &end, 10) : -1;
+
+	return found && end > found + strlen(key) && *end == '"' ? (int64_t)number : -1;
+}
+
+static int add_shard_input(cr_facts *facts, const char *path, const char *value,
+			   crocuta_error *error)
+{
+	const char *digest = strstr(value, ",Digest=\"");
+	cr_shard *s = &facts->shard;
+
+	s->first = number_of(value, ",First=\"");
+	s->span = number_of(value, ",Span=\"");
+	s->total = number_of(value, ",Total=\"");
+	s->records = number_of(value, ",Records=\"");
+	s->lines = number_of(value, ",Lines=\"");
+	if (s->first < 1 || s->span < 0 || s->total < 0 || s->records < 0 || s->lines < 0 || !digest)
+		return cr_fail(error, CROCUTA_EINPUT,
+			       "%.200s: the line ##crocutaShardInput of its header is damaged", path);
+	snprintf(s->digest, sizeof s->digest, "%.16s", digest + strlen(",Digest=\""));
 	return CROCUTA_OK;
 }
 
@@ -153,6 +181,8 @@ int cr_facts_add_line(cr_facts *facts, const char *path, const char *line, crocu
 		return CROCUTA_OK;
 	if (starts(text, "crocutaShard="))
 		return add_shard(facts, path, equal + 1, error);
+	if (starts(text, "crocutaShardInput="))
+		return add_shard_input(facts, path, equal + 1, error);
 	if (is_of_the_run(text))
 		return CROCUTA_OK;
 	if (starts(text, "INFO=<") ? !strstr(text, "Source=\"crocuta\"") : !starts(text, "crocuta"))
@@ -165,7 +195,7 @@ int cr_facts_add_line(cr_facts *facts, const char *path, const char *line, crocu
 
 int cr_concat_drops_line(const char *line)
 {
-	return starts(line, "##crocutaShard=");
+	return starts(line, "##crocutaShard=") || starts(line, "##crocutaShardInput=");
 }
 
 /* ---- meta.json ------------------------------------------------------------------------------- */
@@ -249,8 +279,7 @@ int cr_concat_take_facts(cr_concat *concat, int64_t input, cr_facts *facts)
 {
 	int code = CROCUTA_OK;
 
-	concat->part[input] = facts->shard;
-	concat->parts[input] = facts->shards;
+	concat->shard[input] = facts->shard;
 	if (!facts->models)
 		code = cr_fail(concat->error, CROCUTA_EINPUT,
 			       "%.300s names no crocuta model in its header: not an output of "
@@ -267,42 +296,111 @@ int cr_concat_take_facts(cr_concat *concat, int64_t input, cr_facts *facts)
 
 /* ---- shards ---------------------------------------------------------------------------------- */
 
-int cr_concat_check_shards(const cr_concat *concat)
+/* "is shard 2/3" or "is no shard", of input i. */
+static const char *say(const cr_concat *concat, int64_t i, char text[60])
+{
+	if (concat->shard[i].parts)
+		snprintf(text, 60, "is shard %d/%d", concat->shard[i].part, concat->shard[i].parts);
+	else
+		snprintf(text, 60, "is no shard");
+	return text;
+}
+
+/* All shards 1 .. N, each once. */
+static int check_complete(const cr_concat *concat)
 {
 	const char *const *inputs = concat->options->inputs;
-	crocuta_error *error = concat->error;
-	int parts = concat->parts[0];
+	const int parts = concat->shard[0].parts;
 
-	for (int64_t i = 1; i < concat->count; i++)
-		if (concat->parts[i] != parts)
-			return cr_fail(error, CROCUTA_EREFUSED,
-				       "%.200s is shard %d/%d and %.200s is %d/%d (0/0: none): "
-				       "give all shards of one run, and nothing else",
-				       inputs[0], concat->part[0], parts, inputs[i],
-				       concat->part[i], concat->parts[i]);
 	for (int part = 1; part <= parts; part++) {
 		int64_t found = -1;
 
 		for (int64_t i = 0; i < concat->count; i++) {
-			if (concat->part[i] != part)
+			if (concat->shard[i].part != part)
 				continue;
 			if (found >= 0)
-				return cr_fail(error, CROCUTA_EREFUSED,
+				return cr_fail(concat->error, CROCUTA_EREFUSED,
 					       "shard %d/%d is there twice: %.200s and %.200s",
 					       part, parts, inputs[found], inputs[i]);
 			found = i;
 		}
 		if (found < 0)
-			return cr_fail(error, CROCUTA_EREFUSED,
+			return cr_fail(concat->error, CROCUTA_EREFUSED,
 				       "shard %d/%d is missing among the %lld inputs; the output "
 				       "would lack its records",
 				       part, parts, (long long)concat->count);
 	}
-	for (int64_t i = 0; parts && i < concat->count; i++)
-		if (concat->part[i] != i + 1)
-			return cr_fail(error, CROCUTA_EREFUSED,
+	return CROCUTA_OK;
+}
+
+/* Shards of one and the same input, one behind the other. */
+static int check_one_input(const cr_concat *concat)
+{
+	const char *const *inputs = concat->options->inputs;
+	const cr_shard *first = &concat->shard[0];
+	int64_t next = 1;
+
+	for (int64_t i = 0; i < concat->count; i++) {
+		const cr_shard *s = &concat->shard[i];
+
+		if (s->total != first->total || strcmp(s->digest, first->digest))
+			return cr_fail(concat->error, CROCUTA_EREFUSED,
+				       "%.200s and %.200s are shards of different inputs or regions "
+				       "(%lld and %lld records or positions in all, digests %s and "
+				       "%s); score them from one unchanged file",
+				       inputs[0], inputs[i], (long long)first->total,
+				       (long long)s->total, first->digest, s->digest);
+		if (s->span && s->first != next)
+			return cr_fail(concat->error, CROCUTA_EREFUSED,
+				       "%.200s begins at record %lld of the input where %lld comes "
+				       "next; give all shards of one run",
+				       inputs[i], (long long)s->first, (long long)next);
+		next += s->span;
+	}
+	if (*first->digest && next != first->total + 1)
+		return cr_fail(concat->error, CROCUTA_EREFUSED,
+			       "the shards hold %lld of %lld records or positions of the input",
+			       (long long)next - 1, (long long)first->total);
+	return CROCUTA_OK;
+}
+
+int cr_concat_check_shards(const cr_concat *concat)
+{
+	const char *const *inputs = concat->options->inputs;
+	const int parts = concat->shard[0].parts;
+	char one[60], other[60];
+	int code;
+
+	for (int64_t i = 1; i < concat->count; i++)
+		if (concat->shard[i].parts != parts)
+			return cr_fail(concat->error, CROCUTA_EREFUSED,
+				       "%.200s %s and %.200s %s: give all shards of one run, and "
+				       "nothing else",
+				       inputs[0], say(concat, 0, one), inputs[i],
+				       say(concat, i, other));
+	code = check_complete(concat);
+	for (int64_t i = 0; !code && parts && i < concat->count; i++)
+		if (concat->shard[i].part != i + 1)
+			code = cr_fail(concat->error, CROCUTA_EREFUSED,
 				       "%.200s is shard %d/%d but stands at place %lld; give the "
 				       "shards in order",
-				       inputs[i], concat->part[i], parts, (long long)i + 1);
-	return CROCUTA_OK;
+				       inputs[i], concat->shard[i].part, parts, (long long)i + 1);
+	return code || !parts ? code : check_one_input(concat);
+}
+
+int cr_concat_check_count(const cr_concat *concat, int64_t input, int64_t count, int64_t promised)
+{
+	if (!*concat->shard[input].digest)
+		return CROCUTA_OK;
+	/* --check-ref x leaves records out, and their number is not known when the header is written */
+	for (int64_t i = 0; i < concat->first.count; i++)
+		if (!strcmp(concat->first.list[i].key, "crocutaModel.CheckRef") &&
+		    strchr(concat->first.list[i].value, 'x') && count <= promised)
+			return CROCUTA_OK;
+	if (count == promised)
+		return CROCUTA_OK;
+	return cr_fail(concat->error, CROCUTA_EINPUT,
+		       "%.200s holds %lld records where its header promises %lld; the file was cut, or "
+		       "changed since",
+		       concat->options->inputs[input], (long long)count, (long long)promised);
 }

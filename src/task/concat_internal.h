@@ -16,10 +16,19 @@ typedef struct cr_fact {
 	char *key, *value;
 } cr_fact;
 
+/* Of ##crocutaShard=K/N and ##crocutaShardInput=<...>: which part of which input a file holds. */
+typedef struct cr_shard {
+	int part, parts;           /* 0, 0: none */
+	int64_t first, span;       /* places in the input, records or positions; from 1 */
+	int64_t total;             /* of the input; 0: not said */
+	int64_t records, lines;    /* that the file holds, as VCF and as a table */
+	char digest[20];           /* of the input */
+} cr_shard;
+
 typedef struct cr_facts {
 	cr_fact *list;
 	int64_t count, capacity;
-	int shard, shards; /* of ##crocutaShard=K/N; 0, 0: none */
+	cr_shard shard;
 	int models;        /* lines that name a model */
 } cr_facts;
 
@@ -41,7 +50,7 @@ typedef struct cr_concat {
 	int64_t count;     /* inputs */
 	cr_file_type type; /* of the output; kind unknown: that of the first input */
 	cr_facts first;    /* of the first input */
-	int *part, *parts; /* (count) shards */
+	cr_shard *shard;   /* (count) */
 	crocuta_error *error;
 } cr_concat;
 
@@ -51,6 +60,10 @@ CROCUTA_CHECKED int cr_concat_take_facts(cr_concat *concat, int64_t input, cr_fa
 
 /* All seen: are shards complete and in order? EREFUSED. */
 CROCUTA_CHECKED int cr_concat_check_shards(const cr_concat *concat);
+
+/* Input `input` is copied: it had `count` records or lines; is that what its header promised? EINPUT. */
+CROCUTA_CHECKED int cr_concat_check_count(const cr_concat *concat, int64_t input, int64_t count,
+					  int64_t promised);
 
 /* Is this a header line that the output leaves out? */
 int cr_concat_drops_line(const char *line);

@@ -150,7 +150,7 @@ static int check_line(text *t, const cr_lines *lines)
 static int copy_lines(text *t, int64_t input)
 {
 	const crocuta_concat_options *o = t->concat->options;
-	int64_t waiting = 0;
+	int64_t waiting = 0, copied = 0;
 	int more = 1, head = 1;
 	cr_lines lines;
 	int code = cr_lines_open(&lines, o->inputs[input], t->concat->error);
@@ -172,12 +172,16 @@ static int copy_lines(text *t, int64_t input)
 		code = check_line(t, &lines);
 		if (!code)
 			code = write_line(t, &lines);
+		copied++;
 		if (!code && ++waiting == BETWEEN_PROGRESS) {
 			code = cr_concat_progress(t->concat, waiting);
 			waiting = 0;
 		}
 	}
 	cr_lines_close(&lines);
+	if (!code)
+		code = cr_concat_check_count(t->concat, input, copied,
+					     t->concat->shard[input].lines);
 	return code ? code : cr_concat_progress(t->concat, waiting);
 }
 

@@ -87,7 +87,7 @@ static int choose_type(const cr_concat *concat, const cr_variants *first, char *
 
 static int open_writer(const cr_concat *concat, cr_variants *first, cr_variants_writer **writer)
 {
-	static const char *const drop[] = {"crocutaShard", NULL};
+	static const char *const drop[] = {"crocutaShard", "crocutaShardInput", NULL};
 	const crocuta_concat_options *o = concat->options;
 	cr_variants_writer_options how = {
 		.path = o->output,
@@ -116,9 +116,10 @@ static int open_writer(const cr_concat *concat, cr_variants *first, cr_variants_
 	return code;
 }
 
-static int copy_records(cr_concat *concat, cr_variants *from, cr_variants_writer *writer)
+static int copy_records(cr_concat *concat, int64_t input, cr_variants *from,
+			cr_variants_writer *writer)
 {
-	int64_t waiting = 0;
+	int64_t waiting = 0, copied = 0;
 	int code = CROCUTA_OK;
 
 	while (!code) {
@@ -129,11 +130,14 @@ static int copy_records(cr_concat *concat, cr_variants *from, cr_variants_writer
 			break;
 		code = cr_variants_copy(writer, from, variant, concat->error);
 		cr_variant_free(from, variant);
+		copied++;
 		if (!code && ++waiting == BETWEEN_PROGRESS) {
 			code = cr_concat_progress(concat, waiting);
 			waiting = 0;
 		}
 	}
+	if (!code)
+		code = cr_concat_check_count(concat, input, copied, concat->shard[input].records);
 	return code ? code : cr_concat_progress(concat, waiting);
 }
 
@@ -154,7 +158,7 @@ int cr_concat_vcf(cr_concat *concat)
 			code = cr_variants_open(concat->options->inputs[i], &how, &from,
 						concat->error);
 		if (!code)
-			code = copy_records(concat, from, writer);
+			code = copy_records(concat, i, from, writer);
 		if (i)
 			cr_variants_close(from);
 	}

@@ -238,13 +238,17 @@ static int run_score(cr_score *score)
 	if (!code)
 		code = crocuta_session_new(score->model, &score->session_options, &score->session,
 					   score->error);
-	if (!code && !score->options.ism && score->options.shards > 1)
-		code = cr_score_count_variants(score);
+	if (!code && score->options.shards > 1)
+		code = score->options.ism ? cr_score_count_ism(score)
+					  : cr_score_count_variants(score);
 	report->records = report->alleles = 0;
 	if (!code)
 		announce(score);
 	if (!code)
 		code = run_batches(score);
+	if (!code && score->variants && cr_variants_doubt(score->variants))
+		cr_score_log(score, CROCUTA_LOG_WARNING, "%.300s: %s", score->options.input,
+			     cr_variants_doubt(score->variants));
 	if (!code)
 		code = cr_score_check_genome(score, 1);
 	if (!code)

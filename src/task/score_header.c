@@ -179,7 +179,7 @@ static char *plain_line(const char *key, const char *value)
 static int make_lines(const cr_score *score, cr_score_header *h)
 {
 	const crocuta_score_options *o = &score->options;
-	char id[100], text[80];
+	char id[100], text[80], shard[300];
 	facts *f = cr_calloc(1, sizeof *f);
 	int count = 0;
 
@@ -201,6 +201,13 @@ static int make_lines(const cr_score *score, cr_score_header *h)
 	if (o->shards > 1) {
 		snprintf(text, sizeof text, "%d/%d", o->shard, o->shards);
 		h->lines[count++] = plain_line("crocutaShard", text);
+		snprintf(shard, sizeof shard,
+			 "<ID=input,First=\"%lld\",Span=\"%lld\",Total=\"%lld\",Records=\"%lld\",Lines=\"%lld\","
+			 "Digest=\"%016llx\">",
+			 (long long)score->shard_first + 1, (long long)score->shard_span,
+			 (long long)score->shard_total, (long long)score->shard_records,
+			 (long long)score->shard_lines, (unsigned long long)score->shard_digest);
+		h->lines[count++] = plain_line("crocutaShardInput", shard);
 	}
 	cr_free(f);
 	for (int i = 0; i < count; i++)

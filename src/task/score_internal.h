@@ -105,6 +105,9 @@ typedef struct cr_score {
 	int ended;           /* of the records of this shard */
 	/* this shard: the records whose cost begins in its part of the whole */
 	int64_t cost_total, cost_before, cost_contig, cost_window;
+	/* and what concat is told of it: places in the input (records, or positions), what it holds */
+	int64_t shard_first, shard_span, shard_total, shard_records, shard_lines;
+	uint64_t shard_digest; /* of the whole input */
 	int64_t next, end; /* ism: positions of this shard, counted over all regions */
 	/* how far */
 	cr_score_output *output;
@@ -145,6 +148,10 @@ int cr_score_preflight(const crocuta_score_options *options, char type,
 
 /* Defaults that follow from the model, checks against it. */
 int cr_score_settle(cr_score *score);
+
+/* FNV-1a of bytes behind what `digest` holds already; begins as CR_SCORE_DIGEST. */
+#define CR_SCORE_DIGEST 14695981039346656037u
+uint64_t cr_score_digest(uint64_t digest, const void *bytes, size_t count);
 
 /* ---- score_records.c: a VCF file; score_ism.c: every SNV of regions -------------------------- */
 
@@ -187,6 +194,9 @@ int cr_score_classify(cr_score *score, cr_score_batch *batch);
 
 /* Strands together: the numbers of every unit, counts into the report. */
 int cr_score_combine(cr_score *score, cr_score_batch *batch);
+
+/* EINPUT: no record lies on the FASTA. */
+int cr_score_fail_nowhere(const cr_score *score, int64_t records);
 
 /* Is this the wrong genome? at_end: all records were read. */
 int cr_score_check_genome(cr_score *score, int at_end);

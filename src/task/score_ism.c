@@ -85,6 +85,16 @@ int cr_score_open_ism(cr_score *score)
 		score->next = part * (o->shard - 1) + rest * (o->shard - 1) / o->shards;
 		score->end = part * o->shard + rest * o->shard / o->shards;
 	}
+	score->shard_total = total;
+	score->shard_first = score->next;
+	score->shard_span = score->end - score->next;
+	score->shard_digest = CR_SCORE_DIGEST;
+	for (int64_t i = 0; i < score->regions->count; i++) {
+		const cr_region *r = &score->regions->items[i];
+		const int64_t place[3] = {r->contig, r->start, r->end};
+
+		score->shard_digest = cr_score_digest(score->shard_digest, place, sizeof place);
+	}
 	score->units_total = 3 * (score->end - score->next);
 	return CROCUTA_OK;
 }
@@ -126,6 +136,7 @@ int cr_score_count_ism(cr_score *score)
 	}
 	score->next = first;
 	score->report->records = score->report->alleles = 3 * known;
+	score->shard_records = score->shard_lines = 3 * known;
 	return code;
 }
 

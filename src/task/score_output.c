@@ -34,7 +34,7 @@ struct cr_score_output {
 
 static int open_variants(cr_score *score, const cr_output_options *how)
 {
-	static const char *const drop[] = {"crocutaShard", NULL};
+	static const char *const drop[] = {"crocutaShard", "crocutaShardInput", NULL};
 	cr_score_output *out = score->output;
 	const crocuta_score_options *o = &score->options;
 	const cr_variants_writer_options options = {

@@ -114,13 +114,44 @@ static int shard_of(const cr_score *score, int64_t before)
 	return shard < shards ? shard + 1 : shards;
 }
 
+uint64_t cr_score_digest(uint64_t digest, const void *bytes, size_t count)
+{
+	const unsigned char *byte = bytes;
+
+	for (size_t i = 0; i < count; i++)
+		digest = (digest ^ byte[i]) * 1099511628211u;
+	return digest;
+}
+
+/* What tells one input from another: places and alleles. */
+static uint64_t digest_of(uint64_t digest, const cr_variant *variant)
+{
+	digest = cr_score_digest(digest, variant->contig, strlen(variant->contig) + 1);
+	digest = cr_score_digest(digest, &variant->position, sizeof variant->position);
+	for (int i = 0; i < variant->alleles; i++)
+		digest = cr_score_digest(digest, variant->allele[i],
+					 strlen(variant->allele[i]) + 1);
+	return digest;
+}
+
+/* On a contig of the FASTA, and inside it? */
+static int is_somewhere(const cr_score *score, const cr_variant *variant)
+{
+	const int64_t index = variant->contig_index;
+	const int64_t contig = index < score->mapped ? score->contig_map[index] : -1;
+
+	return contig >= 0 && variant->position >= 0 &&
+	       variant->position < cr_contigs_length(score->contigs, contig);
+}
+
 int cr_score_count_variants(cr_score *score)
 {
 	crocuta_score_report *report = score->report;
-	int64_t records = 0, alleles = 0, all = 0;
+	int64_t records = 0, alleles = 0, all = 0, somewhere = 0;
 	const int sharded = score->options.shards > 1, passes = sharded ? 2 : 1;
 	int code = CROCUTA_OK;
 
+	score->shard_digest = CR_SCORE_DIGEST;
 	for (int pass = 0; pass < passes && !code; pass++) {
 		records = alleles = 0;
 		if (pass)
@@ -133,6 +164,13 @@ int cr_score_count_variants(cr_score *score)
 			if (code || !variant)
 				break;
 			mine = !pass || shard_of(score, score->cost_before) == score->options.shard;
+			if (sharded && !pass) {
+				score->shard_digest = digest_of(score->shard_digest, variant);
+				score->shard_total++;
+			} else if (mine && !records) {
+				score->shard_first = all - score->shard_total;
+			}
+			somewhere += pass && is_somewhere(score, variant);
 			records += mine;
 			alleles += mine ? variant->alleles > 1 ? variant->alleles - 1 : 1 : 0;
 			score->cost_before += cost_of(score, variant);
@@ -145,8 +183,10 @@ int cr_score_count_variants(cr_score *score)
 		if (!code && !pass && records)
 			code = extend_map(score, 1, records);
 	}
-	report->records = records;
-	report->alleles = score->units_total = alleles;
+	if (!code && sharded && score->shard_total && !somewhere)
+		code = cr_score_fail_nowhere(score, score->shard_total);
+	report->records = score->shard_span = score->shard_records = records;
+	report->alleles = score->units_total = score->shard_lines = alleles;
 	return code ? code : cr_score_open_variants(score);
 }
 

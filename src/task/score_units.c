@@ -107,6 +107,14 @@ static int check_reference(cr_score *score, cr_score_record *record, int *differ
 	return on_mismatch(score, record, offset, base);
 }
 
+int cr_score_fail_nowhere(const cr_score *score, int64_t records)
+{
+	return cr_fail(score->error, CROCUTA_EINPUT,
+		       "%.200s: none of %lld records lies on a contig of %.200s: wrong reference, or "
+		       "other contig names? (--rename-chrs)",
+		       score->options.input, (long long)records, score->options.reference);
+}
+
 int cr_score_check_genome(cr_score *score, int at_end)
 {
 	const int64_t records = score->report->records;
@@ -117,11 +125,9 @@ int cr_score_check_genome(cr_score *score, int at_end)
 			       "REF differs from the FASTA in %lld of %lld records: wrong genome "
 			       "build? (--max-ref-mismatch)",
 			       (long long)score->mismatched, (long long)score->checked);
+	/* of shards the count has seen all records */
 	if (at_end && records && score->nowhere == records && score->options.shards < 2)
-		return cr_fail(score->error, CROCUTA_EINPUT,
-			       "%.200s: none of %lld records lies on a contig of %.200s: wrong "
-			       "reference, or other contig names? (--rename-chrs)",
-			       score->options.input, (long long)records, score->options.reference);
+		return cr_score_fail_nowhere(score, records);
 	return CROCUTA_OK;
 }
 

@@ -659,8 +659,10 @@ shards() {
 	# also when the first record of it comes late
 	sed '/^##contig/d' kinds.vcf | score > k.vcf
 	table k.vcf | cmp - <(table <(score kinds.vcf))
+	# for a contig that the FASTA lacks no line is made up
 	bcftools view k.vcf > /dev/null 2> err
-	[ ! -s err ]
+	[ "$(grep -c 'not defined in the header' err)" = 1 ]
+	grep -q chr21_piece err
 }
 
 @test "duplicated and unsorted records: each is scored where it stands" {
