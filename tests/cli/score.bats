@@ -53,14 +53,17 @@ both_models() { # OPTIONS...
 }
 
 @test "scores are the judge's: the variant in the centre, both halves whole" {
+	slow
 	both_models --placement fixed --readout all --window 512
 }
 
 @test "scores are the judge's: grid, compared to the window's end" {
+	slow
 	both_models --readout all --window 512
 }
 
 @test "scores are the judge's: odd windows, steps, read-outs" {
+	slow
 	both_models --window 301 --readout 41 --step 77
 	both_models --window 400 --readout 399 --step 1
 	both_models --window 333 --readout 100 --placement fixed
@@ -78,6 +81,7 @@ both_models() { # OPTIONS...
 }
 
 @test "scores of plain loops in double" {
+	slow
 	head -n 60 real.vcf > few.vcf
 	like_brute "$TINY" 1e-4 few.vcf --window 200
 	"$TOOLS/brute_score" "$TINY" p.fa few.vcf --window 200 --device reference > want
@@ -85,6 +89,7 @@ both_models() { # OPTIONS...
 }
 
 @test "every real variant of the panel" {
+	slow
 	bcftools view --no-version "$PANEL" > all.vcf
 	like_brute "$TINY" 1e-4 all.vcf --window 300
 	[ "$(body got | wc -l)" = 999 ]

@@ -26,3 +26,9 @@ thin() { # EVERY IN OUT
 	bcftools view --no-version "$2" | awk -v every="$1" -F'\t' \
 		'/^#/ || n++ % every == 0 || length($4 $5) > 2 && m++ % 2 == 0' > "$3"
 }
+
+# First line of a test of numbers alone, whose code others run too: not under sanitizers, where it takes
+# minutes
+slow() {
+	case $CROCUTA in *address*) skip "numbers, slow under sanitizers" ;; esac
+}
