@@ -178,6 +178,7 @@ PY
 # ---- memory
 
 @test "records of many ALTs: a batch counts what is computed for them" {
+	slow # and their memory is not ours
 	python3 - "$CROCUTA" "$QUICK" <<'PY'
 import resource, subprocess, sys
 bases = "".join(l.strip() for l in open("p.fa").read().split(">")[1].splitlines()[1:]).upper()
