@@ -3,6 +3,7 @@
 #include "io/regions.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -401,4 +402,38 @@ int cr_region_print(const cr_contigs *contigs, const cr_region *region, char *ou
 
 	return snprintf(out, capacity, "%s%s%s:%lld-%lld", brace ? "{" : "", name, brace ? "}" : "",
 			(long long)region->start + 1, (long long)region->end);
+}
+
+static int compare_regions(const void *a, const void *b)
+{
+	const cr_region *one = a, *other = b;
+
+	if (one->contig != other->contig)
+		return one->contig < other->contig ? -1 : 1;
+	return (one->start > other->start) - (one->start < other->start);
+}
+
+void cr_regions_sort(cr_regions *regions)
+{
+	qsort(regions->items, (size_t)regions->count, sizeof *regions->items, compare_regions);
+}
+
+void cr_regions_merge(cr_regions *regions)
+{
+	int64_t count = 0;
+
+	cr_regions_sort(regions);
+	regions->bases = 0;
+	for (int64_t i = 0; i < regions->count; i++) {
+		const cr_region *next = &regions->items[i];
+		cr_region *last = count ? &regions->items[count - 1] : NULL;
+
+		if (!last || last->contig != next->contig || last->end < next->start)
+			regions->items[count++] = *next;
+		else if (last->end < next->end)
+			last->end = next->end;
+	}
+	regions->count = count;
+	for (int64_t i = 0; i < count; i++)
+		regions->bases += regions->items[i].end - regions->items[i].start;
 }

@@ -55,6 +55,13 @@ CROCUTA_CHECKED int cr_regions_parse_text(const cr_contigs *contigs, const char 
 CROCUTA_CHECKED int cr_regions_all(const cr_contigs *contigs, cr_regions **regions,
 				   crocuta_error *error);
 
+/* By contig in the order of the contigs, then by start. */
+void cr_regions_sort(cr_regions *regions);
+
+/* Sorted, with overlapping and touching regions made one: every base once. A merged region has the
+ * name and strand of its first. */
+void cr_regions_merge(cr_regions *regions);
+
 /* Print one region as a list item that parses back to it; returns the bytes needed without the NUL
  * (as snprintf). */
 int cr_region_print(const cr_contigs *contigs, const cr_region *region, char *out, size_t capacity);

@@ -1,6 +1,5 @@
 /* embed_plan.c - the input opened, its regions, and what a run over them will take. */
 #define _GNU_SOURCE
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -99,23 +98,12 @@ int cr_embed_open_input(cr_embed *embed)
 	return code;
 }
 
-static int compare_regions(const void *a, const void *b)
-{
-	const cr_region *one = a, *other = b;
-
-	if (one->contig != other->contig)
-		return one->contig < other->contig ? -1 : 1;
-	if (one->start != other->start)
-		return one->start < other->start ? -1 : 1;
-	return 0;
-}
-
 /* Formats of the genome browsers want places in order, each once. */
 static int sort_regions(cr_embed *embed)
 {
 	cr_region *items = embed->regions->items;
 
-	qsort(items, (size_t)embed->regions->count, sizeof *items, compare_regions);
+	cr_regions_sort(embed->regions);
 	for (int64_t i = 1; i < embed->regions->count; i++)
 		if (items[i].contig == items[i - 1].contig && items[i].start < items[i - 1].end)
 			return cr_fail(embed->error, CROCUTA_EINPUT,

@@ -1,5 +1,4 @@
 /* score_ism.c - every SNV of regions, as records made up a batch at a time. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -34,36 +33,6 @@ static int base_number(char byte)
 	}
 }
 
-static int compare_regions(const void *a, const void *b)
-{
-	const cr_region *one = a, *other = b;
-
-	if (one->contig != other->contig)
-		return one->contig < other->contig ? -1 : 1;
-	return (one->start > other->start) - (one->start < other->start);
-}
-
-/* In order, and every position once, as -r has it. */
-static void merge_regions(cr_regions *regions)
-{
-	int64_t count = 0;
-
-	qsort(regions->items, (size_t)regions->count, sizeof *regions->items, compare_regions);
-	regions->bases = 0;
-	for (int64_t i = 0; i < regions->count; i++) {
-		const cr_region *next = &regions->items[i];
-		cr_region *last = count ? &regions->items[count - 1] : NULL;
-
-		if (!last || last->contig != next->contig || last->end < next->start)
-			regions->items[count++] = *next;
-		else if (last->end < next->end)
-			last->end = next->end;
-	}
-	regions->count = count;
-	for (int64_t i = 0; i < count; i++)
-		regions->bases += regions->items[i].end - regions->items[i].start;
-}
-
 int cr_score_open_ism(cr_score *score)
 {
 	const crocuta_score_options *o = &score->options;
@@ -72,7 +41,7 @@ int cr_score_open_ism(cr_score *score)
 
 	if (code)
 		return code;
-	merge_regions(score->regions);
+	cr_regions_merge(score->regions); /* as -r has it */
 	if (score->type == 'n' && score->regions->count != 1)
 		return cr_fail(score->error, CROCUTA_EARG,
 			       "an npy matrix holds one region; write vcf or tsv for several");
