@@ -11,14 +11,9 @@
 
 #include "seq/alphabet.h"
 
-static char upper(char byte)
-{
-	return byte >= 'a' && byte <= 'z' ? (char)(byte - 32) : byte;
-}
-
 static int is_base(char byte)
 {
-	byte = upper(byte);
+	byte = cr_base_upper(byte);
 	return byte == 'A' || byte == 'C' || byte == 'G' || byte == 'T';
 }
 
@@ -28,7 +23,7 @@ static int are_letters(const char *text, const char *end)
 	if (text == end)
 		return 0;
 	for (; text < end; text++)
-		if (upper(*text) < 'A' || upper(*text) > 'Z')
+		if (cr_base_upper(*text) < 'A' || cr_base_upper(*text) > 'Z')
 			return 0;
 	return 1;
 }
@@ -93,7 +88,7 @@ static int read_base(struct reader *reader, int64_t at, char *base, crocuta_erro
 /* Base i of a text in reading direction. */
 static char text_base(const char *text, int64_t length, int64_t i, int reverse)
 {
-	return reverse ? cr_base_complement(upper(text[length - 1 - i])) : upper(text[i]);
+	return reverse ? cr_base_complement(cr_base_upper(text[length - 1 - i])) : cr_base_upper(text[i]);
 }
 
 static void reverse_bases(char *bases, int64_t from, int64_t to)

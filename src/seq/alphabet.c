@@ -50,3 +50,8 @@ int64_t cr_bases_check(const char *bases, int64_t n)
 		i++;
 	return i;
 }
+
+char cr_base_upper(char byte)
+{
+	return byte >= 'a' && byte <= 'z' ? (char)(byte - 'a' + 'A') : byte;
+}

@@ -19,6 +19,9 @@ typedef struct cr_base_counts {
 /* 'A', 'C', 'G', 'T' or 'N'; 0 for a byte that is not a nucleotide letter. */
 char cr_base_canonical(char byte);
 
+/* A to Z of a to z; other bytes come back as they are. */
+char cr_base_upper(char byte);
+
 /* Complement of an IUPAC letter, case kept (U and u give A and a); other bytes come back as they
  * are. */
 char cr_base_complement(char byte);

@@ -40,11 +40,6 @@ void cr_score_status_text(const cr_score_unit *unit, char out[40])
 
 /* ---- REF against the FASTA ------------------------------------------------------------------- */
 
-static char upper(char byte)
-{
-	return byte >= 'a' && byte <= 'z' ? (char)(byte - 32) : byte;
-}
-
 /* Offset of the first base of REF that differs from the FASTA, or -1; the FASTA's base in *base. */
 static int compare_reference(cr_score *score, const cr_score_record *record, int64_t *offset,
 			     char *base)
@@ -64,9 +59,9 @@ static int compare_reference(cr_score *score, const cr_score_record *record, int
 		if (code)
 			return code;
 		for (int64_t i = 0; i < here && *offset < 0; i++)
-			if (cr_base_canonical(bases[i]) != upper(ref[at + i])) {
+			if (cr_base_canonical(bases[i]) != cr_base_upper(ref[at + i])) {
 				*offset = at + i;
-				*base = upper(bases[i]);
+				*base = cr_base_upper(bases[i]);
 			}
 	}
 	return CROCUTA_OK;
@@ -135,9 +130,9 @@ int cr_score_check_genome(cr_score *score, int at_end)
 
 static int equal_bases(const char *a, const char *b)
 {
-	while (*a && upper(*a) == upper(*b))
+	while (*a && cr_base_upper(*a) == cr_base_upper(*b))
 		a++, b++;
-	return upper(*a) == upper(*b);
+	return cr_base_upper(*a) == cr_base_upper(*b);
 }
 
 /* The longer of what is taken out and what is put in; the same for every spelling. */
@@ -145,9 +140,9 @@ static int64_t changed_length(const char *ref, const char *alt)
 {
 	int64_t r = (int64_t)strlen(ref), a = (int64_t)strlen(alt);
 
-	while (r && a && upper(ref[r - 1]) == upper(alt[a - 1]))
+	while (r && a && cr_base_upper(ref[r - 1]) == cr_base_upper(alt[a - 1]))
 		r--, a--;
-	while (r && a && upper(*ref) == upper(*alt))
+	while (r && a && cr_base_upper(*ref) == cr_base_upper(*alt))
 		ref++, alt++, r--, a--;
 	return r > a ? r : a;
 }
