@@ -116,15 +116,10 @@ static int compare_changes(const cr_score_change *a, const cr_score_change *b)
 	return order ? order : memcmp(a->allele.bases, b->allele.bases, (size_t)a->allele.inserted);
 }
 
-/* What qsort sorts: a change and where it is. */
-struct item {
-	const cr_score_change *change;
-};
-
-static int compare_items(const void *a, const void *b)
+static int compare_pointers(const void *a, const void *b)
 {
-	const cr_score_change *one = ((const struct item *)a)->change,
-			      *other = ((const struct item *)b)->change;
+	const cr_score_change *one = *(const cr_score_change *const *)a;
+	const cr_score_change *other = *(const cr_score_change *const *)b;
 	int order = compare_changes(one, other);
 
 	return order ? order : (one > other) - (one < other);
@@ -132,7 +127,7 @@ static int compare_items(const void *a, const void *b)
 
 int cr_score_sort(cr_score_batch *b, crocuta_error *error)
 {
-	struct item *items = cr_calloc((size_t)b->change_count + 1, sizeof *items);
+	const cr_score_change **items = cr_calloc((size_t)b->change_count + 1, sizeof *items);
 	int64_t count = 0;
 
 	if (items && b->order_capacity < b->change_count) {
@@ -151,15 +146,15 @@ int cr_score_sort(cr_score_batch *b, crocuta_error *error)
 	for (int64_t i = 0; i < b->change_count; i++) {
 		b->changes[i].same = i;
 		if (b->changes[i].placed.count > 0)
-			items[count++].change = &b->changes[i];
+			items[count++] = &b->changes[i];
 	}
-	qsort(items, (size_t)count, sizeof *items, compare_items);
+	qsort(items, (size_t)count, sizeof *items, compare_pointers);
 	b->order_count = 0;
 	for (int64_t i = 0; i < count; i++) {
-		const int64_t index = items[i].change - b->changes;
+		const int64_t index = items[i] - b->changes;
 
-		if (i && !compare_changes(items[i].change, items[i - 1].change))
-			b->changes[index].same = items[i - 1].change->same;
+		if (i && !compare_changes(items[i], items[i - 1]))
+			b->changes[index].same = items[i - 1]->same;
 		else
 			b->order[b->order_count++] = index;
 	}
