@@ -100,12 +100,17 @@ int cr_output_is_bgzf_name(const char *path)
 	return dot && (!strcmp(dot, ".gz") || !strcmp(dot, ".bgz") || !strcmp(dot, ".bgzf"));
 }
 
+int cr_output_is_stdout(const char *path)
+{
+	return !strcmp(path, "-") || !strcmp(path, "/dev/stdout");
+}
+
 /* The descriptor that a name stands for, or -1. */
 static int named_descriptor(const char *path)
 {
 	static const char *const prefixes[] = {"/dev/fd/", "/proc/self/fd/"};
 
-	if (!strcmp(path, "-") || !strcmp(path, "/dev/stdout"))
+	if (cr_output_is_stdout(path))
 		return 1;
 	if (!strcmp(path, "/dev/stderr"))
 		return 2;

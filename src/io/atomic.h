@@ -24,6 +24,9 @@ typedef struct cr_output_options {
 /* Is the name's suffix .gz, .bgz or .bgzf? */
 int cr_output_is_bgzf_name(const char *path);
 
+/* Does the path stand for standard output? */
+int cr_output_is_stdout(const char *path);
+
 /* Check, without creating anything, that `path` could be written: not an input, not a directory,
  * its name not too long, its directory writable, space enough. Codes: EARG when it is an input, EREFUSED under no_clobber,
  * EIO. options may be NULL. */

@@ -294,7 +294,7 @@ static int open_outputs(const array *a, cr_output_set *set, cr_output *outputs[3
 		return cr_fail(a->concat->error, CROCUTA_EARG,
 			       "the inputs are npy, and concat does not turn them into %s",
 			       cr_file_kind_name(a->concat->type.kind));
-	if (!strcmp(o->output, "-") || !strcmp(o->output, "/dev/stdout"))
+	if (cr_output_is_stdout(o->output))
 		return cr_fail(a->concat->error, CROCUTA_EARG,
 			       "npy comes with two more files and is not written to standard "
 			       "output; give -o FILE.npy");

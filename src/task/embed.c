@@ -136,7 +136,7 @@ static void close_embed(cr_embed *embed)
 /* Count, and look at the outputs again now that sizes and the model's files are known. */
 static int count_and_check(cr_embed *embed, const crocuta_plan *plan)
 {
-	cr_embed_inputs inputs;
+	cr_inputs inputs;
 	int64_t bytes = 0;
 	int code = cr_embed_count(embed, plan);
 
@@ -191,7 +191,7 @@ static void announce(const cr_embed *embed)
 static int start_writer(cr_embed *embed)
 {
 	const crocuta_embed_report *report = embed->report;
-	cr_embed_inputs inputs;
+	cr_inputs inputs;
 	int certain = report->rows >= 0 && !embed->options.skip_n;
 	cr_writer_options how = {
 		.path = embed->options.output,

@@ -8,6 +8,7 @@
 #include "io/records.h"
 #include "io/reference.h"
 #include "io/regions.h"
+#include "task/inputs.h"
 #include "task/passes.h"
 #include "task/writer.h"
 
@@ -35,13 +36,8 @@ typedef struct cr_embed {
 	double polled;
 } cr_embed;
 
-/* Inputs of a run, NULL-terminated, for the comparison with outputs. */
-#define CR_EMBED_INPUTS 12
-typedef struct cr_embed_inputs {
-	const char *list[CR_EMBED_INPUTS];
-	char names[4][4096];
-} cr_embed_inputs;
-void cr_embed_list_inputs(cr_embed_inputs *inputs, const crocuta_embed_options *options,
+/* Inputs of a run, for the comparison with outputs. */
+void cr_embed_list_inputs(cr_inputs *inputs, const crocuta_embed_options *options,
 			  const crocuta_model_info *info);
 
 /* The writer for these options; EARG when -O, the suffix and what is written do not agree. */
@@ -50,7 +46,7 @@ int cr_embed_choose_writer(const crocuta_embed_options *options, const cr_writer
 
 /* Could every output file be written? bytes: of the first one, 0 unknown. */
 int cr_embed_preflight(const crocuta_embed_options *options, const cr_writer_kind *kind,
-		       const cr_embed_inputs *inputs, int64_t bytes, crocuta_error *error);
+		       const cr_inputs *inputs, int64_t bytes, crocuta_error *error);
 
 /* Defaults that follow from the model; checks against it. Input not open yet. */
 int cr_embed_settle(cr_embed *embed);

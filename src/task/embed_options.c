@@ -1,10 +1,6 @@
 /* embed_options.c - defaults of crocuta_embed_options and every check of them. */
-#define _GNU_SOURCE
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <crocuta/device.h>
 
@@ -95,7 +91,7 @@ static int check_combinations(const crocuta_embed_options *o, crocuta_error *err
 int cr_embed_choose_writer(const crocuta_embed_options *o, const cr_writer_kind **out,
 			   crocuta_error *error)
 {
-	int to_stdout = !strcmp(o->output, "-") || !strcmp(o->output, "/dev/stdout");
+	int to_stdout = cr_output_is_stdout(o->output);
 	const cr_writer_kind *by_name = NULL, *by_path = NULL, *kind;
 
 	if (o->output_type && !(by_name = cr_writer_find(o->output_type)))
@@ -140,34 +136,20 @@ int cr_embed_choose_writer(const crocuta_embed_options *o, const cr_writer_kind 
 	return CROCUTA_OK;
 }
 
-void cr_embed_list_inputs(cr_embed_inputs *inputs, const crocuta_embed_options *o,
+void cr_embed_list_inputs(cr_inputs *inputs, const crocuta_embed_options *o,
 			  const crocuta_model_info *info)
 {
-	const char *given[] = {o->input, o->fai, o->gzi, o->regions_file, o->reference};
-	int count = 0, names = 0;
-
-	for (size_t i = 0; i < sizeof given / sizeof *given; i++)
-		if (given[i] && strcmp(given[i], "-"))
-			inputs->list[count++] = given[i];
-	if (strcmp(o->input, "-")) {
-		snprintf(inputs->names[names], sizeof inputs->names[0], "%s.fai", o->input);
-		inputs->list[count++] = inputs->names[names++];
-		snprintf(inputs->names[names], sizeof inputs->names[0], "%s.gzi", o->input);
-		inputs->list[count++] = inputs->names[names++];
-	}
-	if (info) {
-		snprintf(inputs->names[names], sizeof inputs->names[0], "%s/model.safetensors",
-			 info->path);
-		inputs->list[count++] = inputs->names[names++];
-		snprintf(inputs->names[names], sizeof inputs->names[0], "%s/config.json",
-			 info->path);
-		inputs->list[count++] = inputs->names[names++];
-	}
-	inputs->list[count] = NULL;
+	memset(inputs, 0, sizeof *inputs);
+	cr_inputs_add_fasta(inputs, o->input);
+	cr_inputs_add_model(inputs, info);
+	cr_inputs_add(inputs, o->fai);
+	cr_inputs_add(inputs, o->gzi);
+	cr_inputs_add(inputs, o->regions_file);
+	cr_inputs_add(inputs, o->reference);
 }
 
 int cr_embed_preflight(const crocuta_embed_options *o, const cr_writer_kind *kind,
-		       const cr_embed_inputs *inputs, int64_t bytes, crocuta_error *error)
+		       const cr_inputs *inputs, int64_t bytes, crocuta_error *error)
 {
 	cr_output_options how = {.inputs = inputs->list,
 				 .bytes_needed = bytes,
@@ -186,30 +168,10 @@ int cr_embed_preflight(const crocuta_embed_options *o, const cr_writer_kind *kin
 	return code;
 }
 
-/* What can be seen of the input without opening it as a format. */
-static int check_input(const crocuta_embed_options *o, crocuta_error *error)
-{
-	struct stat status;
-
-	if (!strcmp(o->input, "-") || strstr(o->input, "://"))
-		return CROCUTA_OK;
-	if (stat(o->input, &status))
-		return cr_fail_errno(error, CROCUTA_EIO, "%.300s", o->input);
-	if (S_ISDIR(status.st_mode))
-		return cr_fail(error, CROCUTA_EIO, "%.300s is a directory", o->input);
-	if (access(o->input, R_OK))
-		return cr_fail_errno(error, CROCUTA_EIO, "%.300s", o->input);
-	if (!S_ISREG(status.st_mode) && (o->regions || o->regions_file || o->fai || o->gzi))
-		return cr_fail(error, CROCUTA_EARG,
-			       "%.300s is not a regular file: regions and indexes need one",
-			       o->input);
-	return CROCUTA_OK;
-}
-
 int crocuta_embed_check(const crocuta_embed_options *options, crocuta_error *error)
 {
 	const cr_writer_kind *kind = NULL;
-	cr_embed_inputs inputs;
+	cr_inputs inputs;
 	int code = check_values(options, error);
 
 	if (!code)
@@ -219,7 +181,10 @@ int crocuta_embed_check(const crocuta_embed_options *options, crocuta_error *err
 	if (!code)
 		code = crocuta_device_check(options->session.device, error);
 	if (!code)
-		code = check_input(options, error);
+		code = cr_input_check(options->input,
+				      options->regions || options->regions_file || options->fai ||
+					      options->gzi,
+				      "regions and indexes need one", error);
 	if (code)
 		return code;
 	cr_embed_list_inputs(&inputs, options, NULL);

@@ -65,7 +65,7 @@ static int open_score(cr_score *score, const crocuta_model *model,
 		      const crocuta_score_options *options, crocuta_score_report *report,
 		      crocuta_error *error)
 {
-	cr_score_inputs inputs;
+	cr_inputs inputs;
 	int code;
 
 	memset(score, 0, sizeof *score);

@@ -17,6 +17,7 @@
 #include "io/variants.h"
 #include "seq/alleles.h"
 #include "seq/tokens.h"
+#include "task/inputs.h"
 #include "task/score_math.h"
 #include "task/sequence_cache.h"
 
@@ -128,12 +129,7 @@ int cr_score_poll(cr_score *score);
 
 /* ---- score_options.c ------------------------------------------------------------------------- */
 
-#define CR_SCORE_INPUTS 20
-typedef struct cr_score_inputs {
-	const char *list[CR_SCORE_INPUTS];
-	char names[8][4096];
-} cr_score_inputs;
-void cr_score_list_inputs(cr_score_inputs *inputs, const crocuta_score_options *options,
+void cr_score_list_inputs(cr_inputs *inputs, const crocuta_score_options *options,
 			  const crocuta_model_info *info);
 
 /* Type and level from -O and the suffix. */
@@ -144,7 +140,7 @@ int cr_score_choose_type(const crocuta_score_options *options, char *type, int *
 int cr_score_file(const crocuta_score_options *options, char type, int number, char *out,
 		  size_t capacity);
 int cr_score_preflight(const crocuta_score_options *options, char type,
-		       const cr_score_inputs *inputs, crocuta_error *error);
+		       const cr_inputs *inputs, crocuta_error *error);
 
 /* Defaults that follow from the model, checks against it. */
 int cr_score_settle(cr_score *score);

@@ -1,10 +1,6 @@
 /* score_options.c - defaults of crocuta_score_options and every check of them. */
-#define _GNU_SOURCE
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <crocuta/device.h>
 
@@ -68,11 +64,6 @@ static int check_values(const crocuta_score_options *o, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
-static int is_stdout(const char *path)
-{
-	return !strcmp(path, "-") || !strcmp(path, "/dev/stdout");
-}
-
 /* Options that exclude or need each other. */
 static int check_combinations(const crocuta_score_options *o, char type, crocuta_error *error)
 {
@@ -92,7 +83,7 @@ static int check_combinations(const crocuta_score_options *o, char type, crocuta
 		wrong = "--shard reads the input twice and needs a file, not a stream";
 	else if (type == 'n' && !o->ism)
 		wrong = "npy holds the matrix of --ism; scores of a VCF go into vcf, bcf or tsv";
-	else if (type == 'n' && is_stdout(o->output))
+	else if (type == 'n' && cr_output_is_stdout(o->output))
 		wrong = "npy is not written to standard output, because its meta.json goes beside "
 			"it; give -o FILE.npy";
 	else if (type == 'n' && o->shards > 1)
@@ -100,7 +91,7 @@ static int check_combinations(const crocuta_score_options *o, char type, crocuta
 			"region";
 	else if (o->write_index && type != 'z' && type != 'b')
 		wrong = "--write-index needs a compressed VCF or BCF (-O z, -O b)";
-	else if (o->write_index && is_stdout(o->output))
+	else if (o->write_index && cr_output_is_stdout(o->output))
 		wrong = "--write-index needs an output file; give -o FILE";
 	else if (o->write_index && type == 'b' && !strcmp(o->write_index, "tbi"))
 		wrong = "a BCF has no tbi index; use --write-index=csi";
@@ -120,7 +111,7 @@ int cr_score_choose_type(const crocuta_score_options *o, char *type, int *level,
 			 crocuta_error *error)
 {
 	cr_file_type chosen;
-	int code = cr_file_type_choose(o->output_type, is_stdout(o->output) ? "-" : o->output,
+	int code = cr_file_type_choose(o->output_type, cr_output_is_stdout(o->output) ? "-" : o->output,
 				       &chosen, error);
 
 	if (code)
@@ -149,7 +140,7 @@ int cr_score_file(const crocuta_score_options *o, char type, int number, char *o
 	return needed < 0 || (size_t)needed >= capacity ? -1 : 0;
 }
 
-int cr_score_preflight(const crocuta_score_options *o, char type, const cr_score_inputs *inputs,
+int cr_score_preflight(const crocuta_score_options *o, char type, const cr_inputs *inputs,
 		       crocuta_error *error)
 {
 	cr_output_options how = {.inputs = inputs->list, .no_clobber = o->no_clobber};
@@ -165,64 +156,27 @@ int cr_score_preflight(const crocuta_score_options *o, char type, const cr_score
 	return code;
 }
 
-/* Add PATH and the files beside it that belong to it. */
-static void list_with(cr_score_inputs *inputs, int *count, int *names, const char *path,
-		      const char *const *suffixes)
-{
-	if (!path || !strcmp(path, "-"))
-		return;
-	inputs->list[(*count)++] = path;
-	for (; *suffixes; suffixes++) {
-		snprintf(inputs->names[*names], sizeof inputs->names[0], "%s%s", path, *suffixes);
-		inputs->list[(*count)++] = inputs->names[(*names)++];
-	}
-}
-
-void cr_score_list_inputs(cr_score_inputs *inputs, const crocuta_score_options *o,
+void cr_score_list_inputs(cr_inputs *inputs, const crocuta_score_options *o,
 			  const crocuta_model_info *info)
 {
-	static const char *const of_fasta[] = {".fai", ".gzi", NULL},
-				 *const of_variants[] = {".csi", ".tbi", NULL},
-				 *const of_model[] = {"/model.safetensors", "/config.json", NULL},
-				 *const alone[] = {NULL};
 	const char *targets = o->targets_file;
-	int count = 0, names = 0;
 
 	if (targets && *targets == '^')
 		targets++;
-	list_with(inputs, &count, &names, o->reference, of_fasta);
-	list_with(inputs, &count, &names, o->input, of_variants);
-	if (info)
-		list_with(inputs, &count, &names, info->path, of_model);
-	list_with(inputs, &count, &names, o->fai, alone);
-	list_with(inputs, &count, &names, o->gzi, alone);
-	list_with(inputs, &count, &names, o->regions_file, alone);
-	list_with(inputs, &count, &names, targets, alone);
-	list_with(inputs, &count, &names, o->rename_chrs, alone);
-	inputs->list[count] = NULL;
-}
-
-/* What can be seen of a file without opening it as a format. */
-static int check_file(const char *path, int regular, const char *why, crocuta_error *error)
-{
-	struct stat status;
-
-	if (!path || !strcmp(path, "-") || strstr(path, "://"))
-		return CROCUTA_OK;
-	if (stat(path, &status))
-		return cr_fail_errno(error, CROCUTA_EIO, "%.300s", path);
-	if (S_ISDIR(status.st_mode))
-		return cr_fail(error, CROCUTA_EIO, "%.300s is a directory", path);
-	if (access(path, R_OK))
-		return cr_fail_errno(error, CROCUTA_EIO, "%.300s", path);
-	if (regular && !S_ISREG(status.st_mode))
-		return cr_fail(error, CROCUTA_EARG, "%.300s is not a regular file: %s", path, why);
-	return CROCUTA_OK;
+	memset(inputs, 0, sizeof *inputs);
+	cr_inputs_add_fasta(inputs, o->reference);
+	cr_inputs_add_variants(inputs, o->input);
+	cr_inputs_add_model(inputs, info);
+	cr_inputs_add(inputs, o->fai);
+	cr_inputs_add(inputs, o->gzi);
+	cr_inputs_add(inputs, o->regions_file);
+	cr_inputs_add(inputs, targets);
+	cr_inputs_add(inputs, o->rename_chrs);
 }
 
 int crocuta_score_check(const crocuta_score_options *options, crocuta_error *error)
 {
-	cr_score_inputs inputs;
+	cr_inputs inputs;
 	char type = 0;
 	int level, code = check_values(options, error);
 
@@ -233,14 +187,14 @@ int crocuta_score_check(const crocuta_score_options *options, crocuta_error *err
 	if (!code)
 		code = crocuta_device_check(options->session.device, error);
 	if (!code)
-		code = check_file(options->reference, 1, "the reference is read at any place",
+		code = cr_input_check(options->reference, 1, "the reference is read at any place",
 				  error);
 	if (!code)
-		code = check_file(options->input,
+		code = cr_input_check(options->input,
 				  options->shards > 1 || options->regions || options->regions_file,
 				  "regions and shards need one", error);
 	if (!code)
-		code = check_file(options->rename_chrs, 0, NULL, error);
+		code = cr_input_check(options->rename_chrs, 0, NULL, error);
 	if (code)
 		return code;
 	cr_score_list_inputs(&inputs, options, NULL);

@@ -239,7 +239,7 @@ static int commit_matrix(cr_score *score)
 
 int cr_score_open_output(cr_score *score)
 {
-	cr_score_inputs inputs;
+	cr_inputs inputs;
 	cr_output_options how = {.no_clobber = score->options.no_clobber};
 	int code;
 
