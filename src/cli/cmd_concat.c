@@ -1,5 +1,4 @@
-/* cmd_concat.c - `crocuta concat`: shards and parts of outputs back into one
- * file. */
+/* cmd_concat.c - `crocuta concat`: shards and parts of outputs back into one file. */
 #include <limits.h>
 #include <stdio.h>
 
@@ -28,9 +27,8 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_TEXT,
 	 AT(concat.output_type),
 	 .argument = "TYPE",
-	 .help = "of VCF and BCF inputs: v, z, b or u, z and b with a level; of "
-		 "others their own: "
-		 "t, tsv, npy or bedgraph",
+	 .help = "of VCF and BCF inputs: v, z, b or u, z and b with a level; of others their "
+		 "own: t, tsv, npy or bedgraph",
 	 .standard = "by the suffix of -o, else that of the first input"},
 	CR_INDEX_OPTION(settings, concat),
 	CR_OUTPUT_OPTIONS(settings, concat),
@@ -84,14 +82,11 @@ const cr_command cr_command_concat = {
 	.full_name = "concat",
 	.summary = "put shards and parts of outputs together, when their models agree",
 	.synopsis = "[options] FILE...",
-	.details = "Outputs of crocuta score (VCF, BCF, table) and crocuta embed "
-		   "(npy, tsv, "
-		   "bedgraph) are joined in\nthe order given. Different models, "
-		   "references or "
+	.details = "Outputs of crocuta score (VCF, BCF, table) and crocuta embed (npy, tsv, "
+		   "bedgraph) are joined in\nthe order given. Different models, references or "
 		   "options, and missing shards, are refused.",
 	.footer = "Example:\n"
-		  "  crocuta concat -o all.vcf.gz -W part.1.vcf.gz part.2.vcf.gz "
-		  "part.3.vcf.gz",
+		  "  crocuta concat -o all.vcf.gz -W part.1.vcf.gz part.2.vcf.gz part.3.vcf.gz",
 	.options = options,
 	.run = run_concat,
 };

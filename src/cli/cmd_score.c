@@ -1,5 +1,4 @@
-/* cmd_score.c - `crocuta score`: variant effects, VCF in, VCF out; every SNV of
- * a region. */
+/* cmd_score.c - `crocuta score`: variant effects, VCF in, VCF out; every SNV of a region. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,8 +64,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_TEXT,
 	 AT(score.regions),
 	 .argument = "LIST",
-	 .help = "records of CHR, CHR:POS (that one base), CHR:FROM-TO or "
-		 "CHR:FROM-, 1-based, "
+	 .help = "records of CHR, CHR:POS (that one base), CHR:FROM-TO or CHR:FROM-, 1-based, "
 		 "separated by commas; needs the index of the VCF"},
 	{.name = "regions-file",
 	 .letter = 'R',
@@ -74,17 +72,15 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_TEXT,
 	 AT(score.regions_file),
 	 .argument = "FILE",
-	 .help = "the same of a file: .bed or .bed.gz 0-based half-open, others "
-		 "1-based CHROM POS "
-		 "[END]"},
+	 .help = "the same of a file: .bed or .bed.gz 0-based half-open, others 1-based CHROM "
+		 "POS [END]"},
 	{.name = "targets",
 	 .letter = 't',
 	 INPUT,
 	 .kind = CR_OPTION_TEXT,
 	 AT(score.targets),
 	 .argument = "LIST",
-	 .help = "as -r, but while reading, without an index; ^ in front: all but "
-		 "these"},
+	 .help = "as -r, but while reading, without an index; ^ in front: all but these"},
 	{.name = "targets-file",
 	 .letter = 'T',
 	 INPUT,
@@ -111,9 +107,8 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_CHOICE,
 	 AT(score.check_ref),
 	 .argument = "w|e|x",
-	 .help = "a REF that is not what the FASTA has: w no score (REFMISMATCH), "
-		 "e stop, x leave "
-		 "the record out",
+	 .help = "a REF that is not what the FASTA has: w no score (REFMISMATCH), e stop, x "
+		 "leave the record out",
 	 .standard = "w",
 	 .choices = checks},
 	{.name = "max-ref-mismatch",
@@ -121,8 +116,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_REAL,
 	 AT(score.max_ref_mismatch),
 	 .argument = "SHARE",
-	 .help = "stop when more records than this disagree with the FASTA: wrong "
-		 "genome build",
+	 .help = "stop when more records than this disagree with the FASTA: wrong genome build",
 	 .standard = "0.01",
 	 .min = 0,
 	 .max = 1},
@@ -169,9 +163,8 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_CHOICE,
 	 AT(score.placement),
 	 .argument = "HOW",
-	 .help = "grid: windows at fixed places of the contig, shared by "
-		 "neighbours; fixed: window "
-		 "- readout bases before every variant",
+	 .help = "grid: windows at fixed places of the contig, shared by neighbours; fixed: "
+		 "window - readout bases before every variant",
 	 .standard = "grid",
 	 .choices = placements},
 	{.name = "step",
@@ -179,8 +172,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_INTEGER,
 	 AT(score.step),
 	 .argument = "N",
-	 .help = "bases between the starts of the grid's windows, at most window - "
-		 "readout",
+	 .help = "bases between the starts of the grid's windows, at most window - readout",
 	 .standard = "half the window",
 	 .min = 1,
 	 .max = INT64_MAX / 4},
@@ -212,8 +204,7 @@ static const cr_option options[] = {
 	 MODEL,
 	 .kind = CR_OPTION_FLAG,
 	 AT(score.no_reuse),
-	 .help = "compute both windows of every ALT from their first base: slow, "
-		 "for checking"},
+	 .help = "compute both windows of every ALT from their first base: slow, for checking"},
 
 	CR_OUTPUT_FILE_OPTION(settings, score, "where the records go"),
 	{.name = "output-type",
@@ -222,8 +213,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_TEXT,
 	 AT(score.output_type),
 	 .argument = "TYPE",
-	 .help = "v VCF, z bgzip VCF, b BCF, u uncompressed BCF, t table; z and b "
-		 "take a level, "
+	 .help = "v VCF, z bgzip VCF, b BCF, u uncompressed BCF, t table; z and b take a level, "
 		 "z9; npy with --ism",
 	 .standard = "by the suffix of -o, else v"},
 	CR_INDEX_OPTION(settings, score),
@@ -245,8 +235,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_PART,
 	 AT(shard),
 	 .argument = "K/N",
-	 .help = "only part K of N, of about equal work; crocuta concat puts them "
-		 "together",
+	 .help = "only part K of N, of about equal work; crocuta concat puts them together",
 	 .max = 1000000},
 	{.name = "strict",
 	 OUTPUT,
@@ -397,8 +386,7 @@ static void finish_notes(const settings *set, const crocuta_score_report *report
 	cr_progress_finish(counts);
 }
 
-/* --strict: the output is complete, and yet the run did not do what was meant.
- */
+/* --strict: the output is complete, and yet the run did not do what was meant. */
 static int judge(const crocuta_score_report *report)
 {
 	char list[300] = "";
@@ -454,18 +442,14 @@ const cr_command cr_command_score = {
 	.full_name = "score",
 	.summary = "effects of variants: VCF or BCF in, the same records with scores out",
 	.synopsis = "[options] -f ref.fa in.vcf|- | --ism REGION [options] -f ref.fa",
-	.details = "Each ALT gets the log-likelihood ratio of its haplotype "
-		   "against the reference, on "
-		   "both strands,\nthe distance of the two embeddings, and a "
-		   "status that says why when "
-		   "it has no score. Records,\ntheir order, samples and FORMAT "
+	.details = "Each ALT gets the log-likelihood ratio of its haplotype against the "
+		   "reference, on both strands,\nthe distance of the two embeddings, and a status "
+		   "that says why when it has no score. Records,\ntheir order, samples and FORMAT "
 		   "pass through untouched.",
 	.footer = "Examples:\n"
 		  "  crocuta score -f hg38.fa -o out.vcf.gz -W in.vcf.gz\n"
-		  "  crocuta score -f hg38.fa in.bcf | bcftools view -i "
-		  "'CROCUTA_LLR<-2'\n"
-		  "  crocuta score -f hg38.fa --ism chr20:44,355,700-44,356,300 -o "
-		  "ism.vcf.gz",
+		  "  crocuta score -f hg38.fa in.bcf | bcftools view -i 'CROCUTA_LLR<-2'\n"
+		  "  crocuta score -f hg38.fa --ism chr20:44,355,700-44,356,300 -o ism.vcf.gz",
 	.options = options,
 	.run = run_score,
 };
