@@ -356,34 +356,21 @@ open("wrong.gzi", "wb").write(struct.pack("<QQQ", 1, 123, 456))'
 }
 
 @test "files limited in size" {
-	limited() {
-		(ulimit -f 64 && "$@")
-	}
-	fails 5 "File too large" limited embed --bin 1 -o out/x.npy g.fa
-	fails 5 "" limited embed --bin 1 -o out/x.tsv g.fa
+	fails 5 "File too large" limited 64 embed --bin 1 -o out/x.npy g.fa
+	fails 5 "" limited 64 embed --bin 1 -o out/x.tsv g.fa
 }
 
 @test "a full disk and a read-only one" {
-	# a mount namespace of our own, with a tiny file system under `out`
-	unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs out' 2> /dev/null ||
-		skip "cannot mount a file system here"
-	mounted() { # OPTIONS COMMAND...
-		# shellcheck disable=SC2016
-		unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs out && mount -o "remount,$0" out || exit 98
-			"$@"
-			status=$?
-			[ -z "$(find out -mindepth 1)" ] || exit 99
-			exit $status' "$@"
-	}
-	fails 5 "space" mounted rw "$CROCUTA" embed -q -m "$MODEL" --bin 1 -o out/x.npy g.fa
-	fails 5 "No space left" mounted rw "$CROCUTA" embed -q -m "$MODEL" --no-space-check --bin 1 \
+	can_mount
+	fails 5 "space" mounted 64k rw "$CROCUTA" embed -q -m "$MODEL" --bin 1 -o out/x.npy g.fa
+	fails 5 "No space left" mounted 64k rw "$CROCUTA" embed -q -m "$MODEL" --no-space-check --bin 1 \
 		-o out/x.npy g.fa
-	fails 5 "No space left" mounted rw "$CROCUTA" embed -q -m "$MODEL" --bin 1 -o out/x.tsv g.fa
+	fails 5 "No space left" mounted 64k rw "$CROCUTA" embed -q -m "$MODEL" --bin 1 -o out/x.tsv g.fa
 	# libBigWig 0.4.7 leaks in a write that fails: no concern of ours
-	fails 5 "No space left" mounted rw env ASAN_OPTIONS="${ASAN_OPTIONS-}:detect_leaks=0" \
+	fails 5 "No space left" mounted 64k rw env ASAN_OPTIONS="${ASAN_OPTIONS-}:detect_leaks=0" \
 		"$CROCUTA" embed -q -m "$MODEL" --track logprob -o out/x.bw "$PIECE"
-	fails 5 "Read-only file system" mounted ro "$CROCUTA" embed -q -m "$MODEL" -o out/x.npy g.fa
-	fails 5 "" mounted rw "$CROCUTA" model convert -q -o out/model "$MODEL"
+	fails 5 "Read-only file system" mounted 64k ro "$CROCUTA" embed -q -m "$MODEL" -o out/x.npy g.fa
+	fails 5 "" mounted 64k rw "$CROCUTA" model convert -q -o out/model "$MODEL"
 }
 
 # ---- model commands

@@ -86,3 +86,52 @@ every() {
 
 # the part of a text output that is not provenance
 body() { grep -v '^##' "$@"; }
+
+# ---- runs that are stopped: $child is in the background, its messages go to `err`
+
+# has_begun TRIES: wait until it writes into `out`, looking every 50 ms
+has_begun() {
+	for _ in $(seq "$1"); do
+		[ -n "$(find out -name '.*.part')" ] && return
+		sleep 0.05
+	done
+	cat err
+	false
+}
+
+stops_with() { # SIGNAL STATUS SECONDS
+	local begin status=0
+	begin=$(date +%s)
+	kill -s "$1" $child
+	wait $child || status=$?
+	cat err
+	[ $status = "$2" ]
+	[ $(($(date +%s) - begin)) -le "$3" ]
+	[ -z "$(find out -mindepth 1)" ]
+}
+
+# ---- disks that are full
+
+# limited BLOCKS COMMAND...: no file larger than that
+limited() (
+	ulimit -f "$1"
+	shift
+	"$@"
+)
+
+can_mount() {
+	unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs out' 2> /dev/null ||
+		skip "cannot mount a file system here"
+}
+
+# mounted SIZE OPTIONS COMMAND...: `out` is a tiny file system in a mount namespace of our own; status 99
+# when something stays there
+mounted() {
+	# shellcheck disable=SC2016
+	unshare -rm sh -c 'mount -t tmpfs -o "size=$0" tmpfs out && mount -o "remount,$1" out || exit 98
+		shift
+		"$@"
+		status=$?
+		[ -z "$(find out -mindepth 1)" ] || exit 99
+		exit $status' "$@"
+}

@@ -25,8 +25,6 @@ setup() {
 	mkdir out
 }
 
-concat() { "$CROCUTA" concat -q --no-version "$@"; }
-
 @test "kinds mixed, any output" {
 	concat s1.vcf s2.bcf s3.vcf | cmp - whole.vcf
 	concat -o x.vcf s1.bcf s2.bcf s3.bcf

@@ -457,31 +457,19 @@ d[len(d) // 2] ^= 1; open("flip.vcf.gz", "wb").write(d)'
 	closed() { "$@" >&-; }
 	fails 5 "" closed score all.vcf
 	fails 5 "" closed score -O b all.vcf
-	limited() {
-		(ulimit -f 8 && "$@")
-	}
 	for suffix in vcf vcf.gz bcf tsv; do
-		fails 5 "File too large" limited score -o out/x.$suffix big.vcf
+		fails 5 "File too large" limited 8 score -o out/x.$suffix big.vcf
 	done
 }
 
 @test "a small file system, full or read-only; nothing stays" {
-	unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs out' 2> /dev/null ||
-		skip "cannot mount a file system here"
-	mounted() { # OPTIONS COMMAND...
-		# shellcheck disable=SC2016
-		unshare -rm sh -c 'mount -t tmpfs -o size=16k tmpfs out && mount -o "remount,$0" out || exit 98
-			"$@"
-			status=$?
-			[ -z "$(find out -mindepth 1)" ] || exit 99
-			exit $status' "$@"
-	}
+	can_mount
 	for suffix in vcf vcf.gz bcf tsv; do
-		fails 5 "No space left" mounted rw "$CROCUTA" score -q -m "$QUICK" -f p.fa -o out/x.$suffix big.vcf
-		fails 5 "Read-only file system" mounted ro "$CROCUTA" score -q -m "$QUICK" -f p.fa \
+		fails 5 "No space left" mounted 16k rw "$CROCUTA" score -q -m "$QUICK" -f p.fa -o out/x.$suffix big.vcf
+		fails 5 "Read-only file system" mounted 16k ro "$CROCUTA" score -q -m "$QUICK" -f p.fa \
 			-o out/x.$suffix all.vcf
 	done
-	fails 5 "" mounted rw "$CROCUTA" score -q -m "$QUICK" -f p.fa -W -o out/x.bcf big.vcf
+	fails 5 "" mounted 16k rw "$CROCUTA" score -q -m "$QUICK" -f p.fa -W -o out/x.bcf big.vcf
 }
 
 @test "folders that are missing, not writable or no folders; --no-clobber" {
@@ -515,23 +503,7 @@ start() { # OPTIONS
 	"$CROCUTA" score -m "$MODEL" -f p.fa -@ 1 --isa portable --no-reuse --placement fixed "$@" \
 		"$long" 2> err &
 	child=$!
-	for _ in $(seq 400); do
-		[ -n "$(find out -name '.*.part')" ] && return
-		sleep 0.05
-	done
-	cat err
-	false
-}
-
-stops_with() { # SIGNAL STATUS SECONDS
-	local begin status=0
-	begin=$(date +%s)
-	kill -s "$1" $child
-	wait $child || status=$?
-	cat err
-	[ $status = "$2" ]
-	[ $(($(date +%s) - begin)) -le "$3" ]
-	[ -z "$(find out -mindepth 1)" ]
+	has_begun 400
 }
 
 @test "SIGTERM: 143 within seconds, nothing left, a word about it" {

@@ -13,6 +13,8 @@ make_quick() { "$TOOLS/random_model" "$QUICK" --width 16 --inner 32 --layers 2 -
 # score with that model, no messages but errors, and no lines that name version and date
 score() { "$CROCUTA" score -q --no-version -m "$QUICK" -f "$PIECES" "$@"; }
 
+concat() { "$CROCUTA" concat -q --no-version "$@"; }
+
 # One line an ALT: CHROM POS ID REF ALT LLR LLR_FWD LLR_REV DIST STATUS, whatever the kind of the
 # output. Arguments of vcf.py: a file, a prefix.
 table() { python3 "$ROOT/tests/cli/vcf.py" table "$@"; }

@@ -19,8 +19,6 @@ setup() {
 	mkdir out
 }
 
-concat() { "$CROCUTA" concat -q --no-version "$@"; }
-
 # ---- an earlier run's tags
 
 @test "overwriting with one strand leaves nothing of the other, nor a second model of the prefix" {

@@ -18,22 +18,7 @@ long() {
 start() {
 	long "$@" 2> err &
 	child=$!
-	for _ in $(seq 200); do
-		[ -n "$(find out -name '.*.part')" ] && return
-		sleep 0.05
-	done
-	cat err
-	false
-}
-
-stops_with() { # SIGNAL STATUS SECONDS
-	local begin status=0
-	begin=$(date +%s)
-	kill -s "$1" $child
-	wait $child || status=$?
-	[ $status = "$2" ]
-	[ $(($(date +%s) - begin)) -le "$3" ]
-	[ -z "$(find out -mindepth 1)" ]
+	has_begun 200
 }
 
 @test "SIGTERM: 143 within seconds, nothing left, a word about it" {

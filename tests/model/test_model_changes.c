@@ -1,8 +1,6 @@
 /* test_model_changes.c - changes against whole sequences: the shortcuts are exact. */
 #define _GNU_SOURCE
-#include "golden.h"
-
-#include <unistd.h>
+#include "made_model.h"
 
 /* Of logits, which are a few units large, and of hidden, about 1. */
 #define TOLERANCE 1e-4
@@ -283,27 +281,13 @@ static void short_sequences(void **state)
 /* A long window of a made-up model: chunks with carried state, or exact segments as a whole. */
 static void long_sequences(void **state)
 {
-	char folder[] = "/tmp/crocuta-changes-XXXXXX", self[1024] = "", command[4096];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-	crocuta_model *model;
+	crocuta_model *model = made_model("--width 40 --inner 64 --layers 2 --max-length 65538");
 
 	(void)state;
-	assert_true(length > 0);
-	*strrchr(self, '/') = '\0';
-	*strrchr(self, '/') = '\0';
-	assert_non_null(mkdtemp(folder));
-	snprintf(command, sizeof command,
-		 "'%s/tools/random_model' '%s/m' --width 40 --inner 64 --layers 2 --max-length 65538",
-		 self, folder);
-	assert_int_equal(system(command), 0);
-	snprintf(command, sizeof command, "%s/m", folder);
-	model = open_model(command);
 	check_case(model, 9100, 300, CROCUTA_CONVOLUTION_NEARFAR);
 	check_case(model, 12000, 5000, CROCUTA_CONVOLUTION_NEARFAR);
 	check_case(model, 9100, 2500, CROCUTA_CONVOLUTION_FFT);
 	crocuta_model_close(model);
-	snprintf(command, sizeof command, "rm -r '%s'", folder);
-	assert_int_equal(system(command), 0);
 }
 
 static void many_sequences_and_the_plain_loops(void **state)

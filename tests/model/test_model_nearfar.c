@@ -4,7 +4,7 @@
  * stretched to a longer window (a filter is a function of n/(M-1) alone).
  */
 #define _GNU_SOURCE
-#include "golden.h"
+#include "made_model.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,26 +12,6 @@
 #define TOLERANCE 1e-5
 
 static char folder[] = "/tmp/crocuta-nearfar-XXXXXX";
-
-/* Run the random_model tool: build/<config>/tests/model/<this> -> build/<config>/tests/tools. */
-static crocuta_model *made_model(const char *name, const char *arguments)
-{
-	char self[1024] = "", command[4096], path[1200];
-	ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
-	crocuta_model *model;
-
-	assert_true(length > 0);
-	*strrchr(self, '/') = '\0';
-	*strrchr(self, '/') = '\0';
-	snprintf(path, sizeof path, "%s/%s", folder, name);
-	snprintf(command, sizeof command, "'%s/tools/random_model' '%s' %s", self, path, arguments);
-	if (system(command))
-		fail_msg("failed: %s", command);
-	model = open_model(path);
-	snprintf(command, sizeof command, "rm -r '%s'", path);
-	assert_int_equal(system(command), 0);
-	return model;
-}
 
 static uint8_t *made_tokens(int64_t length)
 {
@@ -101,7 +81,7 @@ static void both_forms_agree(const crocuta_model *model, const int64_t *lengths,
 static void random_filters(void **state)
 {
 	static const int64_t lengths[] = {1, 2, 1023, 1024, 1025, 2049, 3073, 17000, 65538};
-	crocuta_model *model = made_model("random", "--width 40 --inner 64 --layers 2 "
+	crocuta_model *model = made_model("--width 40 --inner 64 --layers 2 "
 						    "--max-length 65538 --seed 5");
 
 	(void)state;
@@ -112,7 +92,7 @@ static void random_filters(void **state)
 static void a_million_positions(void **state)
 {
 	static const int64_t lengths[] = {1000002};
-	crocuta_model *model = made_model("million", "--width 32 --inner 32 --layers 1 "
+	crocuta_model *model = made_model("--width 32 --inner 32 --layers 1 "
 						     "--max-length 1000002 --seed 6");
 
 	(void)state;
@@ -158,7 +138,7 @@ static void same_bytes_for_any_threads(void **state)
 {
 	static const int threads[] = {1, 2, 7};
 	const int64_t length = 30011;
-	crocuta_model *model = made_model("threads", "--width 64 --inner 96 --layers 2 "
+	crocuta_model *model = made_model("--width 64 --inner 96 --layers 2 "
 						     "--max-length 65538 --seed 7");
 	uint8_t *tokens = made_tokens(length);
 	collected first = {0};
@@ -206,7 +186,7 @@ static void stream_in(const crocuta_model *model, crocuta_session *s, const uint
 static void streams_beyond_the_window(void **state)
 {
 	const int64_t window = 131000, length = 290007;
-	crocuta_model *model = made_model("stream", "--width 32 --inner 64 --layers 1 "
+	crocuta_model *model = made_model("--width 32 --inner 64 --layers 1 "
 						    "--max-length 131000 --seed 8");
 	uint8_t *tokens = made_tokens(length), *changed = made_tokens(length);
 	crocuta_session *near = session_with(model, CROCUTA_CONVOLUTION_NEARFAR, 2, 1, 0);
@@ -253,7 +233,7 @@ static void streams_beyond_the_window(void **state)
 
 static void refuses_rough_filters(void **state)
 {
-	crocuta_model *model = made_model("rough", "--width 32 --inner 32 --layers 1 "
+	crocuta_model *model = made_model("--width 32 --inner 32 --layers 1 "
 						   "--max-length 65538 --rough --seed 9");
 	crocuta_session_options o;
 	crocuta_session *s;
