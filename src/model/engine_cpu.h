@@ -87,6 +87,12 @@ static inline int64_t cr_stride_for(int64_t rows)
 	return (rows + 23) / 8 * 8 * CR_LINE;
 }
 
+/* Activations of `rows` rows; EMEMORY, what was allocated is freed by the third. */
+int64_t cr_activations_bytes(int64_t groups, int64_t rows);
+int cr_activations_alloc(cr_activations *activations, int64_t groups, int64_t rows,
+			 crocuta_error *error);
+void cr_activations_free(cr_activations *activations);
+
 /* Passes 0 .. layer over `rows` rows of one sequence or chunk in the worker's activations. states:
  * (N) carried state, or NULL for a whole sequence. keep: or NULL; row 0 is then kept as position
  * keep->end, which moves on, and rows from head_from on are kept as results. */

@@ -53,7 +53,7 @@ static int64_t worker_bytes(const cr_cpu *s, int teams)
 	const cr_changes *c = &s->changes;
 	const int64_t row = s->network->width + s->network->vocabulary;
 
-	return 3 * cr_floats_bytes(s->packed.groups * cr_stride_for(c->length)) +
+	return cr_activations_bytes(s->packed.groups, c->length) +
 	       cr_floats_bytes(s->packed.groups * 6 * CR_LINE) +
 	       cr_floats_bytes(c->length * row) +
 	       teams * (cr_tile_scratch_bytes(&s->packed) +
@@ -150,20 +150,17 @@ static int alloc_worker(const cr_cpu *s, cr_change_worker *w, int teams,
 {
 	const cr_changes *c = &s->changes;
 	const int64_t groups = s->packed.groups;
-	int code = 0;
+	int code = cr_activations_alloc(&w->act, groups, c->length, error);
 
+	if (code)
+		return code;
 	w->teams = teams;
-	w->act.stride = cr_stride_for(c->length);
-	w->act.residual = cr_floats(groups * w->act.stride);
-	w->act.v = cr_floats(groups * w->act.stride);
-	w->act.gate = cr_floats(groups * w->act.stride);
 	w->history = cr_floats(groups * 6 * CR_LINE);
 	w->hidden = cr_floats(c->length * s->network->width);
 	w->logits = cr_floats(c->length * s->network->vocabulary);
 	w->tile = cr_calloc((size_t)teams, sizeof *w->tile);
 	w->convolution = cr_calloc((size_t)teams, sizeof *w->convolution);
-	if (!w->act.residual || !w->act.v || !w->act.gate || !w->history || !w->hidden ||
-	    !w->logits || !w->tile || !w->convolution)
+	if (!w->history || !w->hidden || !w->logits || !w->tile || !w->convolution)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for changes of %lld tokens",
 			       (long long)c->length);
 	for (int i = 0; !code && i < teams; i++) {
@@ -202,9 +199,7 @@ static void free_worker(cr_change_worker *w)
 		cr_tile_scratch_free(&w->tile[i]);
 	for (int i = 0; w->convolution && i < w->teams; i++)
 		cr_convolution_scratch_free(&w->convolution[i]);
-	cr_free(w->act.residual);
-	cr_free(w->act.v);
-	cr_free(w->act.gate);
+	cr_activations_free(&w->act);
 	cr_free(w->history);
 	cr_free(w->hidden);
 	cr_free(w->logits);

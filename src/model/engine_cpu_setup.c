@@ -9,6 +9,32 @@
 #include "base/threads.h"
 #include "model/engine_cpu.h"
 
+/* ---- activations ----------------------------------------------------------------------------- */
+
+int64_t cr_activations_bytes(int64_t groups, int64_t rows)
+{
+	return 3 * cr_floats_bytes(groups * cr_stride_for(rows));
+}
+
+int cr_activations_alloc(cr_activations *a, int64_t groups, int64_t rows, crocuta_error *error)
+{
+	a->stride = cr_stride_for(rows);
+	a->residual = cr_floats(groups * a->stride);
+	a->v = cr_floats(groups * a->stride);
+	a->gate = cr_floats(groups * a->stride);
+	if (a->residual && a->v && a->gate)
+		return 0;
+	return cr_fail(error, CROCUTA_EMEMORY, "out of memory for %lld rows of activations",
+		       (long long)rows);
+}
+
+void cr_activations_free(cr_activations *a)
+{
+	cr_free(a->residual);
+	cr_free(a->v);
+	cr_free(a->gate);
+}
+
 /* ---- the plan -------------------------------------------------------------------------------- */
 
 static int64_t worker_bytes(const cr_cpu *s, int64_t rows, int threads, int own_state)
@@ -20,7 +46,7 @@ static int64_t worker_bytes(const cr_cpu *s, int64_t rows, int threads, int own_
 
 	if (!rows)
 		return 0;
-	bytes = 3 * cr_floats_bytes(groups * cr_stride_for(rows)) +
+	bytes = cr_activations_bytes(groups, rows) +
 		cr_floats_bytes(s->network->layers * groups * 6 * CR_LINE) +
 		cr_floats_bytes(cr_convolution_far_floats(c, blocks));
 	bytes += threads * (cr_tile_scratch_bytes(&s->packed) +
@@ -111,9 +137,7 @@ int cr_cpu_open(crocuta_session *session, const crocuta_session_options *o, croc
 
 static void free_worker(cr_worker *w)
 {
-	cr_free(w->act.residual);
-	cr_free(w->act.v);
-	cr_free(w->act.gate);
+	cr_activations_free(&w->act);
 	cr_free(w->history);
 	cr_free(w->far);
 	for (int i = 0; w->tile && i < w->threads; i++)
@@ -133,22 +157,18 @@ static int alloc_worker(const cr_cpu *s, cr_worker *w, int64_t rows, int threads
 	const cr_convolution_plan *c = &s->hyena.plan;
 	const int64_t groups = s->packed.groups, blocks = (rows + c->block - 1) / c->block;
 	const int64_t ring = c->rank || (s->chunked && !own_state) ? 0 : blocks;
-	int code = 0;
+	int code = cr_activations_alloc(&w->act, groups, rows, error);
 
+	if (code)
+		return code;
 	w->threads = threads;
 	w->rows = rows;
-	w->act.stride = cr_stride_for(rows);
-	w->act.residual = cr_floats(groups * w->act.stride);
-	w->act.v = cr_floats(groups * w->act.stride);
-	w->act.gate = cr_floats(groups * w->act.stride);
 	w->history = cr_floats(s->network->layers * groups * 6 * CR_LINE);
 	w->far = cr_floats(cr_convolution_far_floats(c, blocks));
 	w->tile = cr_calloc((size_t)threads, sizeof *w->tile);
 	w->convolution = cr_calloc((size_t)threads, sizeof *w->convolution);
-	if (!w->act.residual || !w->act.v || !w->act.gate || !w->history || !w->far || !w->tile ||
-	    !w->convolution)
-		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for %lld rows of activations",
-			       (long long)rows);
+	if (!w->history || !w->far || !w->tile || !w->convolution)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for a worker's scratch");
 	for (int i = 0; !code && i < threads; i++) {
 		code = cr_tile_scratch_alloc(&s->packed, &w->tile[i], error);
 		if (!code)
