@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define HEAD 64                           /* positions summed plainly */
-#define GROUP_BYTES ((int64_t)32 << 20)   /* of padded signals transformed together */
 #define TAP_SLICE 1024
 
 static int fft_failed(cufftResult result, const char *what, crocuta_error *error)
@@ -176,7 +175,7 @@ void cr_cuda_spectra_free(cr_cuda_spectra *s)
 
 static int64_t signals_together(int64_t size)
 {
-	const int64_t signals = GROUP_BYTES / (4 * size);
+	const int64_t signals = CR_CUDA_GROUP / size;
 
 	return signals < 1 ? 1 : signals > 8192 ? 8192 : signals;
 }

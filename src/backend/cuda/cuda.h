@@ -4,10 +4,9 @@
  * Padding stands behind a sequence and cannot change what is before it. Activations between kernels
  * are row-major (rows, channels), and (sequence, channel, position) around the long convolution.
  *
- * Arithmetic of the dense layers: with half-precision tensor cores. In the float32 mode every operand
- * is the sum of two half-precision numbers, and of their four products the three that matter are
- * summed in float32, so that results are as good as float32's. In the bf16 mode operands are
- * rounded once.
+ * Arithmetic of the dense layers: with half-precision tensor cores. Every operand is the sum of two
+ * half-precision numbers, and of their four products the three that matter are summed in float32, so
+ * that results are as good as float32's.
  */
 #ifndef CR_CUDA_CUDA_H
 #define CR_CUDA_CUDA_H
@@ -41,7 +40,6 @@ typedef int cr_cuda_taps(void *user, int64_t layer, int64_t first, int64_t count
 
 typedef struct cr_cuda_options {
 	int device;
-	int bf16;
 	int64_t length;    /* longest padded length */
 	int64_t rows;      /* rows of the largest batch, at least length */
 	int keep;          /* also for cr_cuda_changes: activations of a batch are kept */

@@ -26,12 +26,12 @@ static int blas_failed(cublasStatus_t status, const char *what, crocuta_error *e
 	} while (0)
 
 /* The weights with the norm in front folded in, split or rounded, on the device. */
-static int upload_weights(cr_cuda *cuda, cr_cuda_linear *l, const float *weight, const float *bias,
+static int upload_weights(cr_cuda_linear *l, const float *weight, const float *bias,
 			  const float *scale, const float *shift, crocuta_error *error)
 {
-	const int64_t in = l->in, out = l->out, width = l->parts * in;
-	const size_t bytes = (size_t)(out * width) * (cuda->precision == CR_CUDA_F32 ? 4 : 2);
-	uint16_t *packed = (uint16_t *)malloc(bytes);
+	const int64_t in = l->in, out = l->out, width = CR_CUDA_PARTS * in;
+	const size_t bytes = (size_t)(out * width) * sizeof(__half);
+	__half *packed = (__half *)malloc(bytes);
 	float *sums = (float *)malloc((size_t)out * sizeof *sums);
 	double largest = 1e-30, up;
 	int code = 0;
@@ -43,27 +43,18 @@ static int upload_weights(cr_cuda *cuda, cr_cuda_linear *l, const float *weight,
 	}
 	for (int64_t i = 0; i < out * in; i++)
 		largest = fmax(largest, fabs((double)weight[i] * (scale ? scale[i % in] : 1)));
-	up = cuda->precision == CR_CUDA_SPLIT ? exp2(10 - ceil(log2(largest))) : 1;
+	up = exp2(10 - ceil(log2(largest)));
 	for (int64_t row = 0; row < out; row++) {
 		double sum = bias ? bias[row] : 0;
 
 		for (int64_t k = 0; k < in; k++) {
 			const double w = weight[row * in + k];
 			const float value = (float)(w * (scale ? scale[k] : 1) * up);
-			uint16_t *to = packed + row * width + k;
+			__half *to = packed + row * width + k;
 
 			sum += w * (shift ? shift[k] : 0);
-			if (cuda->precision == CR_CUDA_SPLIT) {
-				const __half high = __float2half_rn(value);
-				const __half low = __float2half_rn(value - __half2float(high));
-
-				to[0] = to[2 * in] = __half_as_ushort(high);
-				to[in] = __half_as_ushort(low);
-			} else if (cuda->precision == CR_CUDA_F32) {
-				((float *)packed)[row * width + k] = value;
-			} else {
-				to[0] = __bfloat16_as_ushort(__float2bfloat16_rn(value));
-			}
+			to[0] = to[2 * in] = __float2half_rn(value);
+			to[in] = __float2half_rn(value - __half2float(to[0]));
 		}
 		sums[row] = (float)sum;
 	}
@@ -94,21 +85,16 @@ static void free_layouts(layouts *m)
 		cublasLtMatrixLayoutDestroy(m->y);
 }
 
-static int make_layouts(const cr_cuda *cuda, const cr_cuda_linear *l, int64_t rows, layouts *m,
-			crocuta_error *error)
+static int make_layouts(const cr_cuda_linear *l, int64_t rows, layouts *m, crocuta_error *error)
 {
-	const cudaDataType_t type = cuda->precision == CR_CUDA_SPLIT ? CUDA_R_16F
-				    : cuda->precision == CR_CUDA_BF16 ? CUDA_R_16BF
-								      : CUDA_R_32F;
-	const int64_t width = l->parts * l->in;
+	const int64_t width = CR_CUDA_PARTS * l->in;
 
 	m->w = m->x = m->y = NULL;
-	TRY(cublasLtMatrixLayoutCreate(&m->w, type, (uint64_t)width, (uint64_t)l->out, width),
+	TRY(cublasLtMatrixLayoutCreate(&m->w, CUDA_R_16F, (uint64_t)width, (uint64_t)l->out, width),
 	    "a layout");
-	TRY(cublasLtMatrixLayoutCreate(&m->x, type, (uint64_t)width, (uint64_t)rows, width),
+	TRY(cublasLtMatrixLayoutCreate(&m->x, CUDA_R_16F, (uint64_t)width, (uint64_t)rows, width),
 	    "a layout");
-	TRY(cublasLtMatrixLayoutCreate(&m->y, l->narrow ? CUDA_R_16BF : CUDA_R_32F,
-				       (uint64_t)l->out, (uint64_t)rows, l->out),
+	TRY(cublasLtMatrixLayoutCreate(&m->y, CUDA_R_32F, (uint64_t)l->out, (uint64_t)rows, l->out),
 	    "a layout");
 	return 0;
 }
@@ -144,16 +130,14 @@ int cr_cuda_linear_init(cr_cuda *cuda, cr_cuda_linear *l, const float *weight, c
 			crocuta_error *error)
 {
 	const cublasOperation_t transpose = CUBLAS_OP_T;
-	const cublasLtEpilogue_t epilogue =
-		l->gelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
+	const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
 	const cudaDataType_t bias_type = CUDA_R_32F;
 	layouts m;
 	int code;
 
 	l->in = in;
 	l->out = out;
-	l->parts = cuda->precision == CR_CUDA_SPLIT ? 3 : 1;
-	code = upload_weights(cuda, l, weight, bias, scale, shift, error);
+	code = upload_weights(l, weight, bias, scale, shift, error);
 	if (code)
 		return code;
 	TRY(cublasLtMatmulDescCreate(&l->description, CUBLAS_COMPUTE_32F, CUDA_R_32F),
@@ -170,7 +154,7 @@ int cr_cuda_linear_init(cr_cuda *cuda, cr_cuda_linear *l, const float *weight, c
 	TRY(cublasLtMatmulDescSetAttribute(l->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
 					   &l->bias, sizeof l->bias),
 	    "an attribute");
-	code = make_layouts(cuda, l, CR_CUDA_CHUNK, &m, error);
+	code = make_layouts(l, CR_CUDA_CHUNK, &m, error);
 	if (!code)
 		code = choose_algorithm(cuda, l, &m, error);
 	free_layouts(&m);
@@ -185,12 +169,12 @@ void cr_cuda_linear_free(cr_cuda_linear *l)
 	cudaFree(l->bias);
 }
 
-int cr_cuda_linear_run(cr_cuda *cuda, const cr_cuda_linear *l, const void *x, void *y, int64_t rows,
+int cr_cuda_linear_run(cr_cuda *cuda, const cr_cuda_linear *l, const __half *x, float *y, int64_t rows,
 		       crocuta_error *error)
 {
 	const float beta = l->accumulate ? 1.0f : 0.0f;
 	layouts m;
-	int code = make_layouts(cuda, l, rows, &m, error);
+	int code = make_layouts(l, rows, &m, error);
 	cublasStatus_t status;
 
 	if (!code) {

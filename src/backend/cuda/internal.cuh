@@ -3,7 +3,6 @@
 #define CR_CUDA_INTERNAL_CUH
 
 #include <cublasLt.h>
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <cufft.h>
@@ -35,21 +34,21 @@ static inline int64_t cr_ceil_div(int64_t a, int64_t b)
 /* Rows of the dense layers that go through together. */
 #define CR_CUDA_CHUNK 8192
 
-/* How operands of the dense layers are held. */
-enum cr_cuda_precision {
-	CR_CUDA_SPLIT, /* half: (low, high, high) against weights (high, low, high) */
-	CR_CUDA_BF16,
-	CR_CUDA_F32
-};
+/* Values of padded signals that cuFFT transforms together; a longer signal alone. */
+#define CR_CUDA_GROUP ((int64_t)8 << 20)
 
-/* y (rows, out) = scale * x (rows, parts * in) W' (+ y) + bias. */
+/* A number of an operand of the dense layers is held in this many halves: low, high, high, against
+ * weights high, low, high. */
+#define CR_CUDA_PARTS 3
+
+/* y (rows, out) = alpha * x (rows, PARTS * in) W' (+ y) + bias. */
 typedef struct cr_cuda_linear {
-	void *weight;  /* (out, parts * in), half or bf16 */
+	__half *weight; /* (out, PARTS * in) */
 	float *bias;   /* (out) */
-	int64_t in, out, parts;
+	int64_t in, out;
 	float alpha;   /* undoes the powers of two on both operands */
-	float x_scale; /* of the input, when it is split */
-	int gelu, accumulate, narrow; /* epilogue; y += ; y in bf16 */
+	float x_scale; /* of the input before it is split */
+	int accumulate; /* y += */
 	cublasLtMatmulDesc_t description;
 	cublasLtMatmulAlgo_t algorithm;
 	int64_t workspace;
@@ -75,7 +74,7 @@ typedef struct cr_cuda_spectra {
 
 struct cr_cuda {
 	const cr_network *network;
-	int device, precision;
+	int device;
 	int64_t length, rows;
 	cudaStream_t stream;
 	cublasLtHandle_t blas;
@@ -92,9 +91,9 @@ struct cr_cuda {
 	float *x0;            /* (rows, D) */
 	float *v;             /* (sequences, D, length): the convolution's input, then its output */
 	float *u;             /* (CHUNK + 2, 3D) */
-	void *operand;        /* (CHUNK, parts * D) */
-	float *wide;          /* (CHUNK, I) float32, or the same in bf16 */
-	void *wide_operand;   /* (CHUNK, 3 I) split, or (CHUNK, I) */
+	__half *operand;      /* (CHUNK, PARTS * D) */
+	float *wide;          /* (CHUNK, I) */
+	__half *wide_operand; /* (CHUNK, PARTS * I) */
 	cufftReal *padded;    /* (signals, size) */
 	cufftComplex *spectrum; /* (signals, size / 2 + 1) */
 	int64_t padded_floats, spectrum_values;
@@ -118,20 +117,20 @@ int cr_cuda_linear_init(cr_cuda *cuda, cr_cuda_linear *linear, const float *weig
 			const float *bias, int64_t out, int64_t in, const float *scale,
 			const float *shift, crocuta_error *error);
 void cr_cuda_linear_free(cr_cuda_linear *linear);
-int cr_cuda_linear_run(cr_cuda *cuda, const cr_cuda_linear *linear, const void *x, void *y,
+int cr_cuda_linear_run(cr_cuda *cuda, const cr_cuda_linear *linear, const __half *x, float *y,
 		       int64_t rows, crocuta_error *error);
 #define CR_CUDA_BLAS_WORKSPACE ((int64_t)32 << 20)
 
 /* pointwise.cu: launches on cuda->stream. */
 int cr_cuda_embed(cr_cuda *cuda, int64_t rows, crocuta_error *error);
-int cr_cuda_normalise(cr_cuda *cuda, const float *x, int64_t rows, float scale, void *operand,
+int cr_cuda_normalise(cr_cuda *cuda, const float *x, int64_t rows, float scale, __half *operand,
 		      crocuta_error *error);
 int cr_cuda_short_filter(cr_cuda *cuda, const cr_cuda_block *block, int64_t first, int64_t rows,
 			 int64_t length, crocuta_error *error);
 int cr_cuda_gate(cr_cuda *cuda, int64_t first, int64_t rows, int64_t length, float scale,
 		 crocuta_error *error);
 int cr_cuda_gelu(cr_cuda *cuda, const float *x, int64_t rows, int64_t width, float scale,
-		  void *operand, crocuta_error *error);
+		  __half *operand, crocuta_error *error);
 int cr_cuda_head(cr_cuda *cuda, int64_t first, int64_t rows, int raw, float *hidden, float *logits,
 		 crocuta_error *error);
 

@@ -31,21 +31,19 @@ static int64_t heads_floats(const cr_cuda *c)
 
 static int64_t group_floats(int64_t length)
 {
-	const int64_t group = (int64_t)8 << 20;
-
-	return 2 * length > group ? 2 * length : group;
+	return 2 * length > CR_CUDA_GROUP ? 2 * length : CR_CUDA_GROUP;
 }
 
 cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *n, const cr_cuda_options *o)
 {
-	const int64_t d = n->width, inner = n->inner_width, parts = o->bf16 ? 1 : 3;
+	const int64_t d = n->width, inner = n->inner_width, parts = CR_CUDA_PARTS;
 	cr_cuda_bytes bytes = {0, 0, 0};
 
 	bytes.weights = n->layers * (2 * parts * (4 * d * d + 2 * d * inner) + 4 * (18 * d + inner)) +
 			8 * n->vocabulary * d;
 	bytes.filters = n->layers * d * (4 * o->length + 8 * (o->length + 1));
 	bytes.workspace = (o->keep ? 12 * n->layers * o->rows * d : 0) + 4 * 4 * o->rows * d + o->rows + CR_CUDA_BLAS_WORKSPACE +
-			  CR_CUDA_CHUNK * (12 * d + 2 * parts * d + 4 * inner + 6 * inner) +
+			  CR_CUDA_CHUNK * (12 * d + 2 * parts * d + 4 * inner + 2 * parts * inner) +
 			  4 * 4 * group_floats(o->length) +
 			  4 * CR_CUDA_OUTPUT_ROWS * (d + n->vocabulary);
 	return bytes;
@@ -64,14 +62,10 @@ static int upload_block(cr_cuda *c, cr_cuda_block *b, const cr_block_weights *w,
 		taps[i % 3 * 3 * d + i / 3] = w->short_weight[i];
 	code = cr_cuda_upload(&b->taps, taps, 9 * d, error);
 	free(taps);
-	b->in.x_scale = b->fc1.x_scale = b->out.x_scale = b->fc2.x_scale = 1;
-	if (c->precision == CR_CUDA_SPLIT) {
-		b->in.x_scale = b->fc1.x_scale = NORM_SCALE;
-		b->out.x_scale = GATE_SCALE;
-		b->fc2.x_scale = GELU_SCALE;
-	}
+	b->in.x_scale = b->fc1.x_scale = NORM_SCALE;
+	b->out.x_scale = GATE_SCALE;
+	b->fc2.x_scale = GELU_SCALE;
 	b->out.accumulate = b->fc2.accumulate = 1;
-	b->fc1.gelu = b->fc1.narrow = c->precision == CR_CUDA_BF16;
 	if (!code)
 		code = cr_cuda_upload(&b->short_bias, w->short_bias, 3 * d, error);
 	if (!code)
@@ -112,16 +106,17 @@ static int upload_network(cr_cuda *c, crocuta_error *error)
 static int allocate(cr_cuda *c, int keep, crocuta_error *error)
 {
 	const cr_network *n = c->network;
-	const int64_t d = n->width, parts = c->precision == CR_CUDA_BF16 ? 1 : 3;
+	const int64_t d = n->width;
 	int code = 0;
 
 	CR_CUDA_TRY(cudaMalloc(&c->tokens, (size_t)c->rows), "allocating memory");
 	CR_CUDA_TRY(cudaMalloc(&c->changes, (size_t)(c->rows / 32 + 1) * sizeof *c->changes),
 		    "allocating memory");
 	CR_CUDA_TRY(cudaMalloc(&c->overflow, sizeof *c->overflow), "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->operand, (size_t)(CR_CUDA_CHUNK * parts * d) * 2),
+	CR_CUDA_TRY(cudaMalloc(&c->operand, (size_t)(CR_CUDA_CHUNK * CR_CUDA_PARTS * d) * 2),
 		    "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->wide_operand, (size_t)(CR_CUDA_CHUNK * 3 * n->inner_width) * 2),
+	CR_CUDA_TRY(cudaMalloc(&c->wide_operand,
+			       (size_t)(CR_CUDA_CHUNK * CR_CUDA_PARTS * n->inner_width) * 2),
 		    "allocating memory");
 	CR_CUDA_TRY(cudaMalloc(&c->spectrum, (size_t)c->spectrum_values * sizeof *c->spectrum),
 		    "allocating memory");
@@ -190,7 +185,6 @@ int cr_cuda_new(const cr_network *network, const cr_cuda_options *options, cr_cu
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
 	c->network = network;
 	c->device = options->device;
-	c->precision = options->bf16 ? CR_CUDA_BF16 : CR_CUDA_SPLIT;
 	c->length = options->length;
 	c->rows = options->rows;
 	c->tap_count = options->length;
@@ -299,7 +293,6 @@ static int head(cr_cuda *c, const cr_cuda_block *b, int64_t rows, int64_t length
 	for (int64_t first = 0; !code && first < rows; first += CR_CUDA_CHUNK) {
 		const int64_t n = rows_here(rows, first);
 		float *residual = c->residual + first * d;
-		const void *wide = c->wide;
 
 		code = cr_cuda_gate(c, first, n, length, b->out.x_scale, error);
 		if (!code)
@@ -308,13 +301,11 @@ static int head(cr_cuda *c, const cr_cuda_block *b, int64_t rows, int64_t length
 			code = cr_cuda_normalise(c, residual, n, b->fc1.x_scale, c->operand, error);
 		if (!code)
 			code = cr_cuda_linear_run(c, &b->fc1, c->operand, c->wide, n, error);
-		if (!code && !b->fc1.gelu) {
+		if (!code)
 			code = cr_cuda_gelu(c, c->wide, n, inner, b->fc2.x_scale, c->wide_operand,
 					    error);
-			wide = c->wide_operand;
-		}
 		if (!code)
-			code = cr_cuda_linear_run(c, &b->fc2, wide, residual, n, error);
+			code = cr_cuda_linear_run(c, &b->fc2, c->wide_operand, residual, n, error);
 	}
 	return code;
 }

@@ -3,36 +3,18 @@
 
 #define LARGEST_HALF 65000.0f
 
-/* One value into its operand: split at 0, width and 2 width, or rounded. */
-template <int PRECISION>
-__device__ inline void put(void *operand, int64_t row, int64_t width, int64_t c, float value,
+/* One value into its operand. */
+__device__ inline void put(__half *operand, int64_t row, int64_t width, int64_t c, float value,
 			   int *overflow)
 {
-	if (PRECISION == CR_CUDA_SPLIT) {
-		__half *to = (__half *)operand + row * 3 * width + c;
-		const __half high = __float2half_rn(value);
+	__half *to = operand + row * CR_CUDA_PARTS * width + c;
+	const __half high = __float2half_rn(value);
 
-		if (!(fabsf(value) <= LARGEST_HALF))
-			*overflow = 1;
-		to[width] = to[2 * width] = high;
-		to[0] = __float2half_rn(value - __half2float(high));
-	} else if (PRECISION == CR_CUDA_F32) {
-		((float *)operand)[row * width + c] = value;
-	} else {
-		((__nv_bfloat16 *)operand)[row * width + c] = __float2bfloat16_rn(value);
-	}
+	if (!(fabsf(value) <= LARGEST_HALF))
+		*overflow = 1;
+	to[width] = to[2 * width] = high;
+	to[0] = __float2half_rn(value - __half2float(high));
 }
-
-/* Launch a kernel template for the precision of `cuda`. */
-#define BY_PRECISION(kernel, grid, block, ...)                                                     \
-	do {                                                                                       \
-		if (cuda->precision == CR_CUDA_SPLIT)                                              \
-			kernel<CR_CUDA_SPLIT><<<grid, block, 0, cuda->stream>>>(__VA_ARGS__);      \
-		else if (cuda->precision == CR_CUDA_F32)                                           \
-			kernel<CR_CUDA_F32><<<grid, block, 0, cuda->stream>>>(__VA_ARGS__);        \
-		else                                                                               \
-			kernel<CR_CUDA_BF16><<<grid, block, 0, cuda->stream>>>(__VA_ARGS__);       \
-	} while (0)
 
 __global__ void embed_rows(const float *table, const uint8_t *tokens, int64_t rows, int64_t width,
 			   float *y)
@@ -79,9 +61,8 @@ __device__ inline void row_moments(const float *x, int64_t width, float epsilon,
 }
 
 /* A warp a row. */
-template <int PRECISION>
 __global__ void normalise_rows(const float *x, int64_t rows, int64_t width, float epsilon, float up,
-			       void *operand, int *overflow)
+			       __half *operand, int *overflow)
 {
 	const int64_t row = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / 32;
 	float mean, scale;
@@ -91,18 +72,18 @@ __global__ void normalise_rows(const float *x, int64_t rows, int64_t width, floa
 	x += row * width;
 	row_moments(x, width, epsilon, &mean, &scale);
 	for (int64_t c = threadIdx.x % 32; c < width; c += 32)
-		put<PRECISION>(operand, row, width, c, (x[c] - mean) * scale * up, overflow);
+		put(operand, row, width, c, (x[c] - mean) * scale * up, overflow);
 }
 
-int cr_cuda_normalise(cr_cuda *cuda, const float *x, int64_t rows, float scale, void *operand,
+int cr_cuda_normalise(cr_cuda *cuda, const float *x, int64_t rows, float scale, __half *operand,
 		      crocuta_error *error)
 {
 	const unsigned blocks = (unsigned)cr_ceil_div(rows, 8);
 	const int64_t width = cuda->network->width;
 	const float epsilon = (float)cuda->network->norm_epsilon;
 
-	BY_PRECISION(normalise_rows, blocks, 256, x, rows, width, epsilon, scale, operand,
-		     cuda->overflow);
+	normalise_rows<<<blocks, 256, 0, cuda->stream>>>(x, rows, width, epsilon, scale, operand,
+							 cuda->overflow);
 	CR_CUDA_LAUNCHED("a norm");
 	return 0;
 }
@@ -162,9 +143,8 @@ int cr_cuda_short_filter(cr_cuda *cuda, const cr_cuda_block *block, int64_t firs
 }
 
 /* The convolution's output back to rows, times x0. */
-template <int PRECISION>
 __global__ void gate_tiles(const float *y, const float *x0, int64_t first, int64_t rows,
-			   int64_t length, int64_t width, float up, void *operand, int *overflow)
+			   int64_t length, int64_t width, float up, __half *operand, int *overflow)
 {
 	__shared__ float tile[32][33];
 	const int64_t tile_row = (int64_t)blockIdx.x * 32;
@@ -183,7 +163,7 @@ __global__ void gate_tiles(const float *y, const float *x0, int64_t first, int64
 		const int64_t row = tile_row + j, c = (int64_t)blockIdx.y * 32 + threadIdx.x;
 
 		if (row < rows && c < width)
-			put<PRECISION>(operand, row, width, c,
+			put(operand, row, width, c,
 				       tile[j][threadIdx.x] * x0[(first + row) * width + c] * up,
 				       overflow);
 	}
@@ -195,8 +175,9 @@ int cr_cuda_gate(cr_cuda *cuda, int64_t first, int64_t rows, int64_t length, flo
 	const int64_t width = cuda->network->width;
 	const dim3 grid((unsigned)cr_ceil_div(rows, 32), (unsigned)cr_ceil_div(width, 32));
 
-	BY_PRECISION(gate_tiles, grid, dim3(32, 8), cuda->v, cuda->x0, first, rows, length, width,
-		     scale, cuda->operand, cuda->overflow);
+	gate_tiles<<<grid, dim3(32, 8), 0, cuda->stream>>>(cuda->v, cuda->x0, first, rows, length,
+							   width, scale, cuda->operand,
+							   cuda->overflow);
 	CR_CUDA_LAUNCHED("the output gate");
 	return 0;
 }
@@ -209,23 +190,22 @@ __device__ inline float gelu(float x)
 	return x / (1.0f + expf(-2.0f * u));
 }
 
-template <int PRECISION>
-__global__ void gelu_values(const float *x, int64_t count, int64_t width, float up, void *operand,
+__global__ void gelu_values(const float *x, int64_t count, int64_t width, float up, __half *operand,
 			    int *overflow)
 {
 	const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
 
 	if (i < count)
-		put<PRECISION>(operand, i / width, width, i % width, gelu(x[i]) * up, overflow);
+		put(operand, i / width, width, i % width, gelu(x[i]) * up, overflow);
 }
 
 int cr_cuda_gelu(cr_cuda *cuda, const float *x, int64_t rows, int64_t width, float scale,
-		 void *operand, crocuta_error *error)
+		 __half *operand, crocuta_error *error)
 {
 	const int64_t count = rows * width;
 
-	BY_PRECISION(gelu_values, (unsigned)cr_ceil_div(count, 256), 256, x, count, width, scale,
-		     operand, cuda->overflow);
+	gelu_values<<<(unsigned)cr_ceil_div(count, 256), 256, 0, cuda->stream>>>(
+		x, count, width, scale, operand, cuda->overflow);
 	CR_CUDA_LAUNCHED("the activation");
 	return 0;
 }
