@@ -3,7 +3,7 @@
  * x = xh + xl, w = wh + wl with half-precision parts (11 bits each, scaled by powers of two into the
  * middle of half's range): x w = xl wh + xh wl + xh wh up to 2^-22. The three products are one matrix
  * product over three times the inner length: (xl, xh, xh) times (wh, wl, wh), the small ones first,
- * because tensor cores cut the running sum at every step (measured: four times float32's error with
+ * because tensor cores cut the running sum at every step (measured: three times float32's error with
  * the large product first). One algorithm is chosen
  * for a full chunk of rows and kept, so that a row's bytes do not depend on how many others there are.
  */
