@@ -11,6 +11,7 @@
  * block. --time N: instead of the table, the speed over N alleles spread over the file, and how many rows
  * this way of computing needs against sharing windows and prefixes.
  */
+#define _GNU_SOURCE
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
