@@ -60,8 +60,8 @@ static int certify_rank(const cr_hyena *h, const cr_convolution_plan *plan, int 
 		crocuta_error local = {0};
 		double one = HUGE_VAL;
 		int result = cr_implicit_filter_certify(&h->implicit[i], plan->block, plan->rank,
-							plan->node_positions, plan->reach, &one,
-							&local);
+							plan->node_positions, 2, plan->reach,
+							&one, &local);
 
 		if (result) {
 #pragma omp critical(cr_hyena_error)

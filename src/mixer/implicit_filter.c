@@ -186,11 +186,11 @@ static const double probe[PROBES][2] = {{0, 1},       {1, 0},	    {0, 0},
 /* Stored tables carry float32 rounding that interpolation smooths away: the near/far form then
  * computes the filter that the formula means. *noise: how far apart the two are at offsets of the
  * far field, relative to the largest tap seen. */
-static int table_noise(const cr_implicit_filter *f, int64_t block, double *noise,
+static int table_noise(const cr_implicit_filter *f, int64_t from, double *noise,
 		       crocuta_error *error)
 {
 	enum { SAMPLES = 64 };
-	const int64_t span = f->network->max_length - 2 * block;
+	const int64_t span = f->network->max_length - from;
 	double *values = doubles(2 * SAMPLES * f->channels), offsets[SAMPLES];
 	double largest = 0, difference = 0;
 	int code = 0;
@@ -199,7 +199,7 @@ static int table_noise(const cr_implicit_filter *f, int64_t block, double *noise
 	if (!values)
 		return no_memory(error);
 	for (int i = 0; i < SAMPLES; i++)
-		offsets[i] = (double)(span > 0 ? 2 * block + span * i / SAMPLES : i);
+		offsets[i] = (double)(span > 0 ? from + span * i / SAMPLES : i);
 	code = filter_values(f, offsets, SAMPLES, 0, values, error);
 	if (!code)
 		code = filter_values(f, offsets, SAMPLES, 1, values + SAMPLES * f->channels, error);
@@ -255,11 +255,11 @@ static int probe_distance(const cr_implicit_filter *f, int64_t block, int rank,
 }
 
 int cr_implicit_filter_certify(const cr_implicit_filter *f, int64_t block, int rank,
-			       const double *nodes, int64_t reach, double *worst,
-			       crocuta_error *error)
+			       const double *nodes, int64_t first, int64_t reach,
+			       double *worst, crocuta_error *error)
 {
-	const int64_t points = (int64_t)rank * rank + PROBES;
-	const int64_t count = reach - 1 < DISTANCES ? reach - 1 : DISTANCES;
+	const int64_t points = (int64_t)rank * rank + PROBES, distances = reach - first + 1;
+	const int64_t count = distances < DISTANCES ? distances : DISTANCES;
 	double *offsets = doubles(points), *values = doubles(points * f->channels);
 	double *error_of = doubles(f->channels), *largest = doubles(f->channels);
 	double noise = 0;
@@ -271,12 +271,12 @@ int cr_implicit_filter_certify(const cr_implicit_filter *f, int64_t block, int r
 	if (code || f->weights->departs)
 		goto done;
 	if (f->weights->z || f->weights->t) {
-		code = table_noise(f, block, &noise, error);
+		code = table_noise(f, first * block, &noise, error);
 		if (code || !(noise <= TABLE_NOISE))
 			goto done;
 	}
 	/* the near field's own taps count towards the channel's scale */
-	for (int64_t start = 0; !code && start < 2 * block; start += block / 4) {
+	for (int64_t start = 0; !code && start < first * block; start += block / 4) {
 		double offset = (double)(start ? start : 1);
 
 		code = filter_values(f, &offset, 1, 1, values, error);
@@ -285,10 +285,10 @@ int cr_implicit_filter_certify(const cr_implicit_filter *f, int64_t block, int r
 				largest[c] = fabs(values[c]);
 	}
 	for (int64_t i = 0; !code && i < count; i++) {
-		int64_t distance = count == reach - 1 ? 2 + i : 2 + i * (reach - 2) / (count - 1);
+		int64_t step = count == distances ? i : i * (distances - 1) / (count - 1);
 
-		code = probe_distance(f, block, rank, nodes, distance, offsets, values, error_of,
-				      largest, error);
+		code = probe_distance(f, block, rank, nodes, first + step, offsets, values,
+				      error_of, largest, error);
 	}
 	if (!code) {
 		*worst = 0;

@@ -40,12 +40,13 @@ void cr_implicit_filter_free(cr_implicit_filter *filter);
 int cr_implicit_filter_values(void *user, const double *offsets, int64_t count, double *values,
 			      crocuta_error *error);
 
-/* The certificate: *worst = the largest |h - interpolated h| over sampled offsets of all block
- * distances 2 .. reach, relative to the channel's largest |h|, for blocks of `block` positions and
- * `rank` nodes; over all channels. `nodes` (rank): node positions in 0 .. block - 1. HUGE_VAL where
- * stored position tables depart from the formula: such a filter has no values between integers. */
+/* The certificate: *worst = the largest |h - interpolated h| over sampled offsets of the block
+ * distances first .. reach (first at least 1; nearer blocks are summed exactly), relative to the
+ * channel's largest |h|, for blocks of `block` positions and `rank` nodes; over all channels.
+ * `nodes` (rank): node positions in 0 .. block - 1. HUGE_VAL where stored position tables depart
+ * from the formula: such a filter has no values between integers. */
 int cr_implicit_filter_certify(const cr_implicit_filter *filter, int64_t block, int rank,
-			       const double *nodes, int64_t reach, double *worst,
-			       crocuta_error *error);
+			       const double *nodes, int64_t first, int64_t reach,
+			       double *worst, crocuta_error *error);
 
 #endif
