@@ -4,6 +4,7 @@
 #   make test                      everything, after installing what is missing (tools/install-deps)
 #   make demo                      install, build, embed and score a real sequence
 #   make bench                     speed on this machine; read PERF.md beside it
+#   make bench-gpu                 speed on this machine's GPU, beside PyTorch where python3 has it
 #   make install prefix=/usr/local [DESTDIR=]
 #   make SAN=address,undefined test   the same tests under sanitizers, in a directory of their own
 #   make SAN=thread test-threads      the threaded tests under ThreadSanitizer (clang)
@@ -38,7 +39,7 @@ endif
 BUILD   := build/$(CONFIG)
 
 # One line instead of a wall of errors when something is missing. Found once for each build.
-NOBUILD := clean format demo test bench test-threads check-cuda fuzz fuzz-%
+NOBUILD := clean format demo test bench bench-gpu test-threads check-cuda fuzz fuzz-%
 ifneq ($(filter-out $(NOBUILD),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(wildcard $(BUILD)/found),)
 hash    := \#
@@ -70,7 +71,11 @@ CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(firstword $(shell command -v nvcc) /usr/l
 NVCC    ?= $(CUDA_HOME)/bin/nvcc
 CUDA_CODES ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=sm_90 \
 	-gencode arch=compute_90,code=compute_90
-NVCC_FLAGS := -std=c++17 -O3 -g -lineinfo -Iinclude -Isrc $(CUDA_CODES) -Xcompiler -Wall,-Wextra,-fopenmp
+# tile_*.cu: instructions of compute capability 9.0 alone
+CUDA_HOPPER_CODES ?= -gencode arch=compute_90a,code=sm_90a
+CODES   = $(CUDA_CODES)
+$(BUILD)/src/backend/cuda/tile_%.cu.o: CODES = $(CUDA_HOPPER_CODES)
+NVCC_FLAGS := -std=c++17 -O3 -g -lineinfo -Iinclude -Isrc -Xcompiler -Wall,-Wextra,-fopenmp
 CFLAGS_ALL += -DCR_CUDA
 LIBS    += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcufft -lcudart -lstdc++
 CUDA_SOURCES := $(wildcard src/backend/cuda/*.cu)
@@ -89,7 +94,7 @@ $(BUILD)/src/backend/cpu/kernels_avx512.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma
 endif
 $(BUILD)/src/model/find.o: EXTRA := -DCR_MODEL_DIR='"$(prefix)/share/crocuta/models"'
 
-LIB_SOURCES := $(filter-out src/cli/% $(if $(CUDA),,src/model/engine_cuda.c), \
+LIB_SOURCES := $(filter-out src/cli/% $(if $(CUDA),,src/model/engine_cuda%), \
 	$(wildcard src/*/*.c src/*/*/*.c))
 CLI_SOURCES := $(wildcard src/cli/*.c)
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
@@ -101,9 +106,10 @@ Q := $(if $(V),,@)
 say = $(if $(V),,@echo '  $(1) $@')
 
 # Objects made with other flags are not mixed in.
+FLAGS = $(CC) $(CFLAGS_ALL)$(if $(CUDA), $(NVCC) $(NVCC_FLAGS) $(CUDA_CODES) $(CUDA_HOPPER_CODES))
 $(BUILD)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(CFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL)' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -113,7 +119,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 $(BUILD)/%.cu.o: %.cu $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(call say,NVCC)
-	$(Q)$(NVCC) $(NVCC_FLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(NVCC) $(NVCC_FLAGS) $(CODES) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libcrocuta.a: $(LIB_OBJECTS)
 	$(call say,AR)
@@ -172,7 +178,12 @@ demo:
 bench:
 	@tools/install-deps --build
 	$(AGAIN) all $(TOOL_PROGRAMS)
-	@tools/bench $(BUILD)
+	@tools/bench/run $(BUILD)
+
+bench-gpu:
+	@tools/install-deps --build --test
+	$(AGAIN) CUDA=1 tests
+	@tools/bench/gpu build/release-cuda
 
 # libFuzzer. Finds go to build/fuzz; the seeds in tests/fuzz/corpus are replayed by `make test`.
 fuzz: $(FUZZ_TARGETS:%=fuzz-%)
@@ -213,5 +224,5 @@ clean:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 FORCE:
-.PHONY: all tests test test-threads check-cuda demo bench fuzz format install clean FORCE
+.PHONY: all tests test test-threads check-cuda demo bench bench-gpu fuzz format install clean FORCE
 .SECONDARY:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Bases a second of the PyTorch reference on the CPU, for tools/bench.
+"""Bases a second of the PyTorch reference on the CPU, for tools/bench/run.
 
 Runs the model of tools/pretrain/hyenadna.py in float32 on made-up tokens, the published sequence of
 operations: filters evaluated at every call, transforms of twice the length. Sequences go through in
@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "pretrain"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "pretrain"))
 
 
 def main():
