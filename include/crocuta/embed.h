@@ -12,15 +12,6 @@
 extern "C" {
 #endif
 
-/* How much a message matters; the lower the more. */
-enum crocuta_log_level {
-	CROCUTA_LOG_ERROR = 1,
-	CROCUTA_LOG_NOTICE = 2, /* what is about to be done and how large it is */
-	CROCUTA_LOG_WARNING = 3,
-	CROCUTA_LOG_INFO = 4,
-	CROCUTA_LOG_DEBUG = 5
-};
-
 /* Which strands are read, and how the two become one row. */
 enum crocuta_strands {
 	CROCUTA_STRANDS_FORWARD = 1,
@@ -28,10 +19,6 @@ enum crocuta_strands {
 	CROCUTA_STRANDS_BOTH = 3,    /* mean of the two */
 	CROCUTA_STRANDS_CONCAT = 4   /* forward columns, then reverse columns */
 };
-
-/* Receives one line without a newline, valid during the call; level: enum crocuta_log_level. Called
- * on the thread that called the library; it must not start another embed run. */
-typedef void crocuta_log_fn(void *user, int level, const char *message);
 
 /* How far a run is. */
 typedef struct crocuta_progress {
@@ -106,6 +93,9 @@ typedef struct crocuta_embed_report {
 	const char *output_type;      /* as chosen, constant */
 	crocuta_plan plan;
 	crocuta_stage_times times;
+	double prepare_seconds; /* until the first base was asked for; wall clock, as the next two */
+	double run_seconds;     /* from there to the finished output */
+	double model_seconds;   /* of these, with the session computing */
 } crocuta_embed_report;
 
 /* Fill *options with defaults. Any thread. */

@@ -99,13 +99,16 @@ typedef struct crocuta_verify_report {
 	double tolerance;         /* what hidden_error was held against */
 } crocuta_verify_report;
 
-/* Run the known answers beside the model on this machine, with `threads` threads (0:
- * crocuta_default_threads()). *report is the caller's and filled as far as the test came.
+struct crocuta_session_options;
+
+/* Run the known answers beside the model on this machine, in a session with `options` (session.h; NULL:
+ * the defaults), whose lengths are the test's own. In bfloat16 the limits are wider: 0.2 for a value,
+ * 0.002 of a log-likelihood. *report is the caller's and filled as far as the test came.
  * CROCUTA_ENUMERIC when an answer is missed, CROCUTA_EMODEL when the model has none or they are
- * malformed; EIO, EMEMORY. Any thread: it makes a session of its own. */
-CROCUTA_API CROCUTA_CHECKED int crocuta_model_verify(const crocuta_model *model, int threads,
-						     crocuta_verify_report *report,
-						     crocuta_error *error);
+ * malformed; EIO, and the codes of crocuta_session_new. Any thread: the session is its own. */
+CROCUTA_API CROCUTA_CHECKED int
+crocuta_model_verify(const crocuta_model *model, const struct crocuta_session_options *options,
+		     crocuta_verify_report *report, crocuta_error *error);
 
 /* What crocuta_model_convert does with the position tables z and t. */
 enum crocuta_position_tables {

@@ -22,22 +22,50 @@ enum crocuta_convolution {
 	CROCUTA_CONVOLUTION_NEARFAR = 2 /* exact near field, moments beyond; refused if not certified */
 };
 
+/* How much a message matters; the lower the more. */
+enum crocuta_log_level {
+	CROCUTA_LOG_ERROR = 1,
+	CROCUTA_LOG_NOTICE = 2, /* what is about to be done and how large it is */
+	CROCUTA_LOG_WARNING = 3,
+	CROCUTA_LOG_INFO = 4,
+	CROCUTA_LOG_DEBUG = 5
+};
+
+/* Receives one line without a newline, valid during the call; level: enum crocuta_log_level. Called
+ * on the thread that called the library; it must not start another run. */
+typedef void crocuta_log_fn(void *user, int level, const char *message);
+
+/* Arithmetic of a session. */
+enum crocuta_dtype {
+	CROCUTA_DTYPE_F32 = 0, /* results as good as float32's */
+	CROCUTA_DTYPE_BF16 = 1 /* bfloat16 operands, float32 sums: GPUs only */
+};
+
 /* How a session is planned. Fill with crocuta_session_options_init first; strings are borrowed
  * until the call that takes the options returns. */
 typedef struct crocuta_session_options {
-	const char *device;      /* "auto" or "cpu"; "reference" runs the plain double loops (tests) */
-	const char *isa;         /* NULL: best; "avx512", "avx2", "portable" */
-	int threads;             /* total; 0: crocuta_default_threads() */
+	const char *device;      /* "auto": a GPU where this build and machine have one, the plan fits
+				    into its memory, and neither stream nor isa is asked for, else the
+				    CPU; "cpu"; "cuda" (GPU 0), "cuda:1", "cuda:0,1", "cuda:all";
+				    "reference" runs the plain double loops (tests) */
+	int dtype;               /* enum crocuta_dtype */
+	const char *isa;         /* of the CPU. NULL: best; "avx512", "avx2", "portable" */
+	int threads;             /* total, of the CPU; 0: crocuta_default_threads() */
 	int64_t max_length;      /* longest sequence of one run, in tokens; 0: the model's M */
 	int stream;              /* 1: also allow crocuta_session_stream beyond M */
 	int convolution;         /* enum crocuta_convolution */
 	int64_t batch;           /* sequences computed side by side when short; 0: planned */
 	int64_t change_length;   /* longest change of crocuta_session_changes, in tokens; 0: none.
 				    Not together with stream */
-	int64_t memory_limit;    /* bytes; 0: no limit. Exceeded: CROCUTA_EMEMORY before allocation */
+	int64_t memory_limit;    /* host bytes; 0: no limit. Exceeded: CROCUTA_EMEMORY before
+				    allocation */
+	crocuta_log_fn *log;     /* NULL: silent. Which GPUs crocuta_session_new takes, and what it
+				    does when their memory turns out short */
+	void *user;              /* of log */
 } crocuta_session_options;
 
-/* What a session needs and how it computes: bytes of memory, positions, tokens. */
+/* What a session needs and how it computes: bytes of memory (of the host, but for device_bytes),
+ * positions, tokens. */
 typedef struct crocuta_plan {
 	int64_t weight_bytes;     /* packed weights */
 	int64_t filter_bytes;     /* spectra, or near-field spectra and far-field tables */
@@ -45,12 +73,17 @@ typedef struct crocuta_plan {
 	int64_t state_bytes;      /* carried state of a stream */
 	int64_t change_bytes;     /* filters, kept rows and scratch of crocuta_session_changes */
 	int64_t total_bytes;      /* the sum of the above */
+	int64_t device_bytes;     /* of GPUs, all together; of a session made, as allocated */
 	int64_t batch;            /* sequences side by side */
+	int64_t gather;           /* sequences to give to one run so that all devices stay busy, at least
+				     batch */
+	int devices;              /* GPUs; 0 for others */
 	int threads;              /* as used */
 	const char *device;       /* "cpu", "reference" or "cuda"; constant */
+	const char *dtype;        /* "f32" or "bf16"; "f64" on the device "reference"; constant */
 	const char *isa;          /* as used, or "reference"; of a GPU its architecture, "sm_90";
 				     constant */
-	const char *convolution;  /* "fft", "nearfar", or "direct" on the device "reference"; constant */
+	const char *convolution;  /* "fft", "nearfar" or "direct"; constant */
 	int64_t block;            /* positions in a block of the convolution */
 	int far_rank;             /* moments a block and channel, 0 for fft */
 	double certificate_error; /* worst |h - interpolated h| / max|h| over channels and layers */
@@ -111,15 +144,44 @@ typedef struct crocuta_sequence {
 typedef int crocuta_rows_fn(void *user, int64_t sequence, int64_t first, int64_t count,
 			    const float *hidden, const float *logits);
 
-/* What to compute. Borrowed until the call returns; rows must not be NULL, and want_hidden or
- * want_logits nonzero (CROCUTA_EARG). */
+/* How the rows of a segment become one vector of double numbers. */
+enum crocuta_pool {
+	CROCUTA_POOL_SUM = 1, /* their sum */
+	CROCUTA_POOL_MAX = 2, /* the largest value of each column */
+	CROCUTA_POOL_LAST = 3 /* the last row */
+};
+
+/* A sequence's rows cut into segments: segment 0 starts at report_from, segment i where i - 1 ends. No
+ * segment is empty; rows behind the last are computed but not looked at. */
+typedef struct crocuta_segments {
+	const int64_t *ends; /* (count) ascending, above report_from, up to L; the caller's */
+	int64_t count;       /* 0: nothing of this sequence */
+} crocuta_segments;
+
+/* Vectors of segments [first, first + count) of a sequence, (count, D), valid during the call only; in
+ * ascending order, sequence after sequence, on the calling thread. NaN or infinity in a row makes the
+ * vector NaN or infinite at that column. Return as of crocuta_rows_fn. */
+typedef int crocuta_pooled_fn(void *user, int64_t sequence, int64_t first, int64_t count,
+			      const double *values);
+
+/* Instead of rows, vectors that are pooled where the rows are computed: a GPU hands over no more than
+ * these. A segment's bytes depend on its own sequence only, as rows do. */
+typedef struct crocuta_pooling {
+	int kind;                         /* enum crocuta_pool */
+	const crocuta_segments *segments; /* (count) of the run: one for each sequence */
+	crocuta_pooled_fn *pooled;
+} crocuta_pooling;
+
+/* What to compute. Borrowed until the call returns; rows (or pooling) must not be NULL, and want_hidden
+ * or want_logits nonzero (CROCUTA_EARG). */
 typedef struct crocuta_request {
 	int layer;              /* 0 .. N: 0 the token vectors, k < N the residual stream after k
 				   blocks, N (or -1) the output of the final norm */
 	int want_hidden;
 	int want_logits;        /* needs layer N */
 	crocuta_rows_fn *rows;
-	void *user;
+	void *user;             /* of rows, or of pooled */
+	const crocuta_pooling *pooling; /* NULL: rows. Else hidden only, and not for streams */
 } crocuta_request;
 
 /* Compute `count` sequences, each on its own (rows are independent of the batch they are in, bit

@@ -268,6 +268,34 @@ static int read_arguments(const cr_command *command, int argc, char **argv, sett
 	return CR_PARSE_GO_ON;
 }
 
+/* "9.84 M " or "38.4 k " of something a second. */
+static void format_rate(char *text, size_t capacity, int64_t count, double seconds)
+{
+	double rate = seconds > 0 ? (double)count / seconds : 0;
+
+	if (rate >= 1e6)
+		snprintf(text, capacity, "%.2f M ", rate / 1e6);
+	else if (rate >= 1e3)
+		snprintf(text, capacity, "%.1f k ", rate / 1e3);
+	else
+		snprintf(text, capacity, "%.0f ", rate);
+}
+
+/* What the time went into: of the run itself, preparations apart. */
+static void finish_speed(const crocuta_embed_report *report)
+{
+	double seconds = report->run_seconds, share;
+	char bases[32], tokens[32];
+
+	format_rate(bases, sizeof bases, report->bases, seconds);
+	format_rate(tokens, sizeof tokens, report->tokens, seconds);
+	share = seconds > 0 ? 100 * report->model_seconds / seconds : 0;
+	cr_notice("%s bases in %.3f s (%sbases/s; %stokens/s, the model computing %.0f %% of the "
+		  "time; %.3f s before that to prepare)",
+		  cr_with_commas(report->bases), seconds, bases, tokens, share,
+		  report->prepare_seconds);
+}
+
 static void finish_notes(const crocuta_embed_report *report)
 {
 	char counts[400];
@@ -283,6 +311,9 @@ static void finish_notes(const crocuta_embed_report *report)
 		cr_notice("%s IUPAC codes were read as N", cr_with_commas(report->folded));
 	cr_progress_stages(&report->times);
 	cr_progress_finish(counts);
+	if (report->plan.device_bytes)
+		cr_notice("GPU memory %s", cr_as_bytes((double)report->plan.device_bytes));
+	finish_speed(report);
 }
 
 static int run_embed(const cr_command *command, int argc, char **argv)

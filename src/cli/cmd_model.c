@@ -10,12 +10,13 @@
 #include "cli/model_arguments.h"
 #include "cli/print.h"
 #include "cli/progress.h"
+#include "cli/run_arguments.h"
 
 typedef struct settings {
 	cr_model_arguments model;
-	const char *output;
-	int json, certificate, threads;
-	int dtype, tables, force;
+	const char *output, *device;
+	int json, certificate, threads, arithmetic;
+	int dtype, tables, force; /* of convert */
 	int quiet, verbosity;
 } settings;
 
@@ -61,6 +62,7 @@ static const cr_option verify_options[] = {CR_MODEL_NAME_OPTION(settings),
 					   CR_MODEL_OPEN_OPTIONS(settings),
 					   JSON_OPTION,
 					   THREADS_OPTION,
+					   CR_DEVICE_OPTIONS(settings, device, arithmetic),
 					   CR_MESSAGE_OPTIONS(settings),
 					   {.name = NULL}};
 
@@ -109,6 +111,7 @@ static int read_arguments(const cr_command *command, int argc, char **argv, int 
 	memset(set, 0, sizeof *set);
 	crocuta_model_options_init(&set->model.open);
 	set->verbosity = CR_VERBOSITY_DEFAULT;
+	set->device = "auto";
 	status = cr_options_parse(command, set, argc, argv, max_operands, &operands);
 	if (status != CR_PARSE_GO_ON)
 		return status;
@@ -238,6 +241,7 @@ static int print_certificate(cr_print *print, const crocuta_model *model, int th
 	int status;
 
 	crocuta_session_options_init(&options);
+	options.device = "cpu";
 	options.threads = threads;
 	options.convolution = CROCUTA_CONVOLUTION_NEARFAR;
 	status = crocuta_session_plan(model, &options, &plan, error);
@@ -304,6 +308,7 @@ static int run_show(const cr_command *command, int argc, char **argv)
 static int run_verify(const cr_command *command, int argc, char **argv)
 {
 	crocuta_verify_report report = {0};
+	crocuta_session_options options;
 	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	const char *name;
@@ -315,7 +320,11 @@ static int run_verify(const cr_command *command, int argc, char **argv)
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
-	status = crocuta_model_verify(model, set.threads, &report, &error);
+	crocuta_session_options_init(&options);
+	options.threads = set.threads;
+	options.device = set.device;
+	options.dtype = set.arithmetic;
+	status = crocuta_model_verify(model, &options, &report, &error);
 	name = crocuta_model_get_info(model)->name;
 	if (!status || status == CROCUTA_ENUMERIC) {
 		cr_print print;

@@ -384,6 +384,8 @@ static void finish_notes(const settings *set, const crocuta_score_report *report
 		 cr_with_commas(report->changes), cr_with_commas(report->tokens));
 	cr_progress_stages(&report->times);
 	cr_progress_finish(counts);
+	if (report->plan.device_bytes)
+		cr_notice("GPU memory %s", cr_as_bytes((double)report->plan.device_bytes));
 }
 
 /* --strict: the output is complete, and yet the run did not do what was meant. */

@@ -109,7 +109,11 @@ void cr_print_session_plan(cr_print *print, const crocuta_plan *plan)
 	cr_print_integer(print, "filter_bytes", plan->filter_bytes);
 	cr_print_integer(print, "workspace_bytes", plan->workspace_bytes);
 	cr_print_integer(print, "state_bytes", plan->state_bytes);
+	cr_print_integer(print, "device_bytes", plan->device_bytes);
 	cr_print_integer(print, "batch", plan->batch);
+	cr_print_text(print, "device", plan->device);
+	cr_print_integer(print, "devices", plan->devices);
+	cr_print_text(print, "dtype", plan->dtype);
 	cr_print_integer(print, "threads", plan->threads);
 	cr_print_text(print, "isa", plan->isa);
 	cr_print_text(print, "convolution", plan->convolution);

@@ -14,6 +14,9 @@ const cr_choice cr_convolution_choices[] = {{"auto", CROCUTA_CONVOLUTION_AUTO},
 					    {"fft", CROCUTA_CONVOLUTION_FFT},
 					    {"nearfar", CROCUTA_CONVOLUTION_NEARFAR},
 					    {NULL, 0}};
+const cr_choice cr_dtype_choices[] = {{"f32", CROCUTA_DTYPE_F32},
+				      {"bf16", CROCUTA_DTYPE_BF16},
+				      {NULL, 0}};
 const cr_choice cr_index_choices[] = {{"csi", 0}, {"tbi", 0}, {NULL, 0}};
 
 int cr_refuse_terminal(const char *output, const char *type)

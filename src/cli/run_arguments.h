@@ -18,6 +18,7 @@ int cr_report_failure(const crocuta_error *error, int code);
 
 extern const cr_choice cr_isa_choices[];         /* words */
 extern const cr_choice cr_convolution_choices[]; /* enum crocuta_convolution */
+extern const cr_choice cr_dtype_choices[];       /* enum crocuta_dtype */
 
 /* `run` is an options structure of the library with fai, gzi, softmask_n and n_as_pad. */
 #define CR_FASTA_OPTIONS(settings, run)                                                            \
@@ -123,6 +124,22 @@ extern const cr_choice cr_index_choices[];
 		.choices = cr_convolution_choices                                                  \
 	}
 
+/* Fields: const char *, int (enum crocuta_dtype). */
+#define CR_DEVICE_OPTIONS(settings, device_field, dtype_field)                                     \
+	{.name = "device",                                                                         \
+	 .group = CR_GROUP_RESOURCES,                                                              \
+	 .kind = CR_OPTION_TEXT,                                                                   \
+	 .offset = offsetof(settings, device_field),                                               \
+	 .argument = "NAME",                                                                       \
+	 .help = "auto, cpu; with CUDA also cuda, cuda:N, cuda:N,M,... or cuda:all",               \
+	 .standard = "auto: a GPU where there is one, else cpu"},                                  \
+	{                                                                                          \
+		.name = "dtype", .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_CHOICE,            \
+		.offset = offsetof(settings, dtype_field), .argument = "TYPE",                     \
+		.help = "arithmetic: f32, or on GPUs bf16 (bfloat16: faster, less exact)",         \
+		.standard = "f32", .choices = cr_dtype_choices                                     \
+	}
+
 #define CR_PROGRESS_OPTION(settings)                                                               \
 	{                                                                                          \
 		.name = "progress", .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_INT,            \
@@ -134,13 +151,7 @@ extern const cr_choice cr_index_choices[];
 /* `run` has a crocuta_session_options `session`; the settings structure the int field progress. */
 #define CR_RESOURCE_OPTIONS(settings, run)                                                         \
 	CR_THREADS_OPTION(settings, run.session.threads),                                          \
-		{.name = "device",                                                                 \
-		 .group = CR_GROUP_RESOURCES,                                                      \
-		 .kind = CR_OPTION_TEXT,                                                           \
-		 .offset = offsetof(settings, run.session.device),                                 \
-		 .argument = "NAME",                                                               \
-		 .help = "auto or cpu; cuda or cuda:N in a build with CUDA",                       \
-		 .standard = "auto, which is cpu"},                                                              \
+		CR_DEVICE_OPTIONS(settings, run.session.device, run.session.dtype),                \
 		CR_KERNEL_OPTIONS(settings, run.session.isa, run.session.convolution),             \
 		{.name = "batch-size",                                                             \
 		 .group = CR_GROUP_RESOURCES,                                                      \
@@ -158,7 +169,7 @@ extern const cr_choice cr_index_choices[];
 		 .kind = CR_OPTION_INTEGER,                                                        \
 		 .offset = offsetof(settings, run.session.memory_limit),                           \
 		 .argument = "BYTES",                                                              \
-		 .help = "refuse a plan that needs more; k, M, G, Ki, Mi, Gi understood",          \
+		 .help = "refuse a plan for more host memory; k, M, G, Ki, Mi, Gi understood",     \
 		 .standard = "no limit",                                                           \
 		 .min = 1,                                                                         \
 		 .max = INT64_MAX},                                                                \

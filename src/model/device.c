@@ -1,4 +1,4 @@
-/* device.c - what this machine can do: kernel sets, threads, the multiply-add ceiling. */
+/* device.c - what this machine can do: kernel sets, threads, the ceilings of CPU and GPU. */
 #define _GNU_SOURCE
 #include <crocuta/device.h>
 
@@ -7,7 +7,11 @@
 #include <stdlib.h>
 
 #include "backend/cpu/kernels.h"
+#ifdef CR_CUDA
+#include "backend/cuda/cuda.h"
+#endif
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/threads.h"
 
 const char *crocuta_cpu_isa(void)
@@ -63,4 +67,15 @@ double crocuta_measure_fma_peak(const char *isa, int threads)
 		best = rate > best ? rate : best;
 	}
 	return best;
+}
+
+int crocuta_measure_gpu_limits(int device, double *matrix_flop_per_second,
+			       double *bytes_per_second, crocuta_error *error)
+{
+#ifdef CR_CUDA
+	return cr_cuda_measure_limits(device, matrix_flop_per_second, bytes_per_second, error);
+#else
+	*matrix_flop_per_second = *bytes_per_second = 0;
+	return cr_fail(error, CROCUTA_EDEVICE, "GPU %d: this crocuta is built without CUDA", device);
+#endif
 }

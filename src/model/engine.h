@@ -14,6 +14,11 @@
 
 typedef struct cr_engine {
 	const char *name; /* what --device names, up to a colon */
+	int bf16;         /* also takes CROCUTA_DTYPE_BF16 */
+
+	/* May "auto" choose it for these options? NULL: never. An open or prepare that then fails
+	 * with EDEVICE or EMEMORY leaves the choice to the next engine. */
+	int (*automatic)(const crocuta_session_options *options);
 
 	/* Plan: fill session->plan and session->state, allocate nothing large. The options are
 	 * checked, with defaults but for threads. On failure close() is called. */
@@ -26,7 +31,9 @@ typedef struct cr_engine {
 	/* Free session->state, whatever part of it there is. */
 	void (*close)(crocuta_session *session);
 
-	/* As crocuta_session_run with everything checked; layer is 0 .. N. */
+	/* As crocuta_session_run with everything checked; layer is 0 .. N. With `pools` nonzero it
+	 * also takes requests with pooling; else the session pools the rows. */
+	int pools;
 	int (*run)(crocuta_session *session, const crocuta_sequence *sequences, int64_t count,
 		   int layer, const crocuta_request *request, crocuta_error *error);
 

@@ -317,8 +317,14 @@ static void cpu_times(crocuta_session *session, crocuta_stage_times *times, int 
 	}
 }
 
+static int cpu_automatic(const crocuta_session_options *options)
+{
+	return options->dtype == CROCUTA_DTYPE_F32;
+}
+
 const cr_engine cr_engine_cpu = {
 	.name = "cpu",
+	.automatic = cpu_automatic,
 	.open = cr_cpu_open,
 	.prepare = cr_cpu_prepare,
 	.close = cr_cpu_close,

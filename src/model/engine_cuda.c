@@ -1,535 +1,568 @@
-/* engine_cuda.c - sequences through a network on one NVIDIA GPU; compiled with CUDA=1 only.
- *
- * Neighbouring sequences of one padded length go through together. What a sequence gives depends on
- * its padded length alone, never on its company.
- */
-#include <omp.h>
-#include <stdlib.h>
+/* engine_cuda.c - a session's GPUs: which, how much of their memory, made and freed; with CUDA=1
+ * only. */
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <crocuta/device.h>
 
-#include "backend/cuda/cuda.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "mixer/implicit_filter.h"
-#include "model/engine.h"
+#include "model/cuda_filters.h"
+#include "model/engine_cuda.h"
+#include "model/gpu_list.h"
 
-/* Rows of a batch of short sequences: enough to fill the chip. */
+/* Padded rows of a batch of short sequences: enough to fill a GPU. */
 #define BATCH_ROWS 262144
-
-#define HAND_OVER CR_CUDA_OUTPUT_ROWS
 
 /* The same where activations are kept for changes. */
 #define KEEP_ROWS 131072
 
-typedef struct engine {
-	cr_cuda *cuda;
-	cr_cuda_options options;
-	cr_implicit_filter *implicit; /* (N) */
-	uint8_t *tokens;              /* (rows) */
-	float *hidden, *logits;       /* (HAND_OVER, D), (HAND_OVER, V), at the device's reach */
-	int64_t change_length;        /* padded, of the longest change */
-	float *kept_hidden, *kept_logits; /* (rows, D), (rows, V): of the sequences of a batch */
-	cr_cuda_change *places;       /* (rows / 64) changes that are computed together */
-	int64_t *numbers;             /* (rows / 64, 2) their sequence and number there */
-	int threads;                  /* of the host, for the rows functions of changes */
-	crocuta_stage_times times;
-} engine;
+/* With --batch-size up to: */
+#define MOST_ROWS 1048576
 
-static int taps(void *user, int64_t layer, int64_t first, int64_t count, double *values,
-		crocuta_error *error)
+/* Of the free memory of a GPU, what a plan may take. */
+#define MEMORY_SHARE 0.9
+
+/* Batches to give to one run for each GPU, so that its first and last weigh little. */
+#define GATHER_BATCHES 4
+
+/* Largest errors of the near/far form, relative to a channel's largest tap: one unit in the last
+ * place of float32; for bfloat16 a small part of one. */
+#define NEARFAR_LIMIT_F32 1.2e-7
+#define NEARFAR_LIMIT_BF16 1e-4
+
+/* ---- work in two slots ----------------------------------------------------------------------- */
+
+int cr_gpu_pipeline(cr_gpu *gpu, cr_gpu_queue_fn *queue, cr_gpu_handle_fn *handle, void *user,
+		    crocuta_error *error)
 {
-	const engine *e = user;
-	double *offsets = cr_calloc((size_t)count, sizeof *offsets);
-	int code;
+	cr_gpu_slot *waiting = NULL;
+	int code = 0, more = 1;
 
-	if (!offsets)
-		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for taps");
-	for (int64_t t = 0; t < count; t++)
-		offsets[t] = (double)(first + t);
-	code = cr_implicit_filter_values(&e->implicit[layer], offsets, count, values, error);
-	cr_free(offsets);
+	for (int next = 0; !code && more; next = (next + 1) % CR_CUDA_SLOTS) {
+		cr_gpu_slot *slot = &gpu->slot[next];
+
+		code = queue(user, slot, &more, error);
+		if (waiting) {
+			const int result = cr_cuda_wait(gpu->cuda, waiting->number, error);
+
+			code = code ? code : result;
+			if (!code)
+				code = handle(user, waiting, error);
+		}
+		waiting = !code && more ? slot : NULL;
+		if (code && more)
+			/* what is queued still writes into the host's arrays */
+			(void)cr_cuda_wait(gpu->cuda, slot->number, NULL);
+	}
 	return code;
 }
 
-/* The index behind "cuda" or "cuda:1". */
-static int parse_device(const char *name, int *device, crocuta_error *error)
+void cr_gpu_put_tokens(cr_gpu_slot *slot, int64_t index, const uint8_t *tokens, int64_t count,
+		       int64_t length)
 {
-	const char *colon = strchr(name, ':');
-	const int count = cr_cuda_count();
-	char *end = NULL;
-	long index = 0;
+	uint8_t *row = slot->tokens + index * length;
 
-	if (colon) {
-		index = strtol(colon + 1, &end, 10);
-		if (end == colon + 1 || *end)
-			return cr_fail(error, CROCUTA_EARG,
-				       "device %s: give cuda or cuda:N with N from 0", name);
-	}
-	if (!count)
-		return cr_fail(error, CROCUTA_EDEVICE,
-			       "device %s: this machine has no usable NVIDIA GPU or driver; use "
-			       "--device cpu",
-			       name);
-	if (index < 0 || index >= count)
-		return cr_fail(error, CROCUTA_EDEVICE, "device %s: the GPUs here are 0 to %d", name,
-			       count - 1);
-	*device = (int)index;
-	return 0;
+	memcpy(row, tokens, (size_t)count);
+	memset(row + count, 0, (size_t)(length - count));
+}
+
+int cr_gpus_share(const cr_gpus *gpus, int64_t rows, int64_t work, int64_t *batch_rows)
+{
+	const int64_t shares = work / CR_GPU_SHARE_ROWS + 1;
+	const int workers = shares < gpus->count ? (int)shares : gpus->count;
+	const int64_t least = rows / shares;
+
+	/* two batches each: the results of one are handled while the other is computed */
+	*batch_rows = rows / (CR_CUDA_SLOTS * workers) + 1;
+	if (*batch_rows < least)
+		*batch_rows = least;
+	return workers;
+}
+
+/* ---- which GPUs ------------------------------------------------------------------------------ */
+
+static int cuda_automatic(const crocuta_session_options *options)
+{
+	return !options->stream && !options->isa && cr_cuda_count() > 0;
 }
 
 static const char *architecture(const cr_cuda_device *device)
 {
 	switch (10 * device->major + device->minor) {
-	case 80: return "sm_80";
-	case 86: return "sm_86";
-	case 89: return "sm_89";
-	case 90: return "sm_90";
-	case 100: return "sm_100";
-	case 120: return "sm_120";
-	default: return "sm_other";
+	case 80:
+		return "sm_80";
+	case 86:
+		return "sm_86";
+	case 87:
+		return "sm_87";
+	case 89:
+		return "sm_89";
+	case 90:
+		return "sm_90";
+	case 100:
+		return "sm_100";
+	case 103:
+		return "sm_103";
+	case 120:
+		return "sm_120";
+	default:
+		return "sm_other";
 	}
 }
 
-static int open_filters(crocuta_session *session, engine *e, crocuta_error *error)
+/* The GPUs of the list, described. They must be of one kind, for results not to depend on which of
+ * them computed. */
+static int choose_gpus(cr_gpus *gpus, const char *name, crocuta_error *error)
+{
+	const int there = cr_cuda_count();
+	cr_gpu_list list;
+	int code = cr_gpu_list_parse(strcmp(name, "auto") ? name : "cuda", &list, error);
+
+	if (code)
+		return code;
+	if (!there)
+		return cr_fail(error, CROCUTA_EDEVICE,
+			       "--device %s: this machine has no usable NVIDIA GPU or driver; use "
+			       "--device cpu",
+			       name);
+	if (list.all) {
+		list.count = there < CR_GPUS_MAX ? there : CR_GPUS_MAX;
+		for (int i = 0; i < list.count; i++)
+			list.gpu[i] = i;
+	}
+	gpus->gpu = cr_calloc((size_t)list.count, sizeof *gpus->gpu);
+	if (!gpus->gpu)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
+	gpus->count = list.count;
+	for (int i = 0; i < list.count; i++) {
+		const cr_cuda_device *first = &gpus->gpu[0].device;
+		cr_cuda_device *device = &gpus->gpu[i].device;
+
+		if (list.gpu[i] >= there)
+			return cr_fail(error, CROCUTA_EDEVICE,
+				       "--device %.80s: the GPUs here are 0 to %d", name,
+				       there - 1);
+		gpus->gpu[i].options.device = list.gpu[i];
+		code = cr_cuda_describe(list.gpu[i], device, error);
+		if (code)
+			return code;
+		if (device->major != first->major || device->minor != first->minor)
+			return cr_fail(error, CROCUTA_EDEVICE,
+				       "--device %.80s: GPUs %d (%s) and %d (%s) are of different "
+				       "kinds, and round differently; name GPUs of one kind",
+				       name, list.gpu[0], first->name, list.gpu[i], device->name);
+	}
+	return 0;
+}
+
+/* ---- plan ------------------------------------------------------------------------------------ */
+
+static int taps(void *user, int64_t layer, const double *offsets, int64_t count, double *values,
+		crocuta_error *error)
+{
+	const cr_gpus *gpus = user;
+
+	return cr_implicit_filter_values(&gpus->implicit[layer], offsets, count, values, error);
+}
+
+static int open_filters(crocuta_session *session, cr_gpus *gpus, crocuta_error *error)
 {
 	const int64_t layers = session->network->layers;
 	int code = 0;
 
-	e->implicit = cr_calloc((size_t)layers, sizeof *e->implicit);
-	if (!e->implicit)
+	gpus->implicit = cr_calloc((size_t)layers, sizeof *gpus->implicit);
+	if (!gpus->implicit)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for filters");
 	for (int64_t i = 0; !code && i < layers; i++)
-		code = cr_implicit_filter_init(&e->implicit[i], session->network, i,
+		code = cr_implicit_filter_init(&gpus->implicit[i], session->network, i,
 					       cr_kernels_get(NULL), error);
 	return code;
+}
+
+/* The form of the long convolution, into the plan. */
+static int choose_convolution(crocuta_session *session, const cr_gpus *gpus,
+			      const crocuta_session_options *o, int64_t length,
+			      crocuta_error *error)
+{
+	const double limit =
+		o->dtype == CROCUTA_DTYPE_BF16 ? NEARFAR_LIMIT_BF16 : NEARFAR_LIMIT_F32;
+	crocuta_plan *p = &session->plan;
+	int code;
+
+	p->convolution = "direct";
+	if (length <= CR_CUDA_DIRECT_MAX)
+		return 0;
+	p->convolution = "fft";
+	if (o->convolution == CROCUTA_CONVOLUTION_FFT)
+		return 0;
+	code = cr_cuda_choose_filters(gpus->implicit, session->network, length, limit, &p->block,
+				      &p->far_rank, &p->certificate_error, error);
+	if (code)
+		return code;
+	if (p->block)
+		p->convolution = "nearfar";
+	else if (o->convolution == CROCUTA_CONVOLUTION_NEARFAR)
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "the near/far convolution does not hold for this model: its filters "
+			       "are too rough (interpolation error %.2g of the largest tap, limit "
+			       "%.2g); use the FFT form (--conv fft or auto)",
+			       p->certificate_error, limit);
+	return 0;
+}
+
+static int64_t device_bytes(const cr_gpu *gpu, const cr_network *network)
+{
+	const cr_cuda_bytes bytes = cr_cuda_plan_bytes(network, &gpu->options,
+						       10 * gpu->device.major + gpu->device.minor);
+
+	return bytes.weights + bytes.filters + bytes.workspace;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+static int64_t larger(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Bytes of a slot's values: rows of float, or pooled rows of double. */
+static int64_t values_bytes(const cr_gpu *gpu, const cr_network *network)
+{
+	return network->width *
+	       larger(4 * gpu->output_rows, 8 * smaller(CR_CUDA_RANGES, gpu->options.rows));
+}
+
+/* Host memory for a GPU. */
+static int64_t host_bytes(const cr_gpu *gpu, const cr_network *network)
+{
+	const cr_cuda_options *o = &gpu->options;
+	int64_t slot = o->rows + values_bytes(gpu, network) +
+		       4 * gpu->output_rows * network->vocabulary +
+		       CR_CUDA_RANGES * (int64_t)(sizeof(cr_cuda_range) + sizeof(cr_gpu_piece));
+
+	if (!o->keep)
+		return CR_CUDA_SLOTS * slot;
+	slot += o->rows / 64 * (int64_t)sizeof(cr_cuda_change);
+	return CR_CUDA_SLOTS * slot +
+	       2 * (4 * o->rows * (network->width + network->vocabulary) + o->rows / 64 * 8);
+}
+
+static void set_rows(cr_gpu *gpu, int64_t rows)
+{
+	gpu->options.rows = rows;
+	gpu->output_rows = smaller(rows, CR_CUDA_OUTPUT_ROWS);
+}
+
+/* Half as many rows, or as few as must be. */
+static int64_t fewer_rows(const cr_gpu *gpu)
+{
+	return larger(gpu->options.rows / 2, gpu->least_rows);
+}
+
+/* Rows of a batch: what fits into the GPU's free memory, which `sharing` of the list want. */
+static int plan_rows(cr_gpu *gpu, const crocuta_session *session, int sharing,
+		     const crocuta_session_options *o, crocuta_error *error)
+{
+	const double limit = MEMORY_SHARE * (double)gpu->device.free_bytes / sharing;
+	cr_cuda_options *options = &gpu->options;
+	int64_t rows = larger(options->keep ? KEEP_ROWS : BATCH_ROWS, options->length), needed;
+
+	if (o->batch)
+		rows = smaller(o->batch * options->length, larger(MOST_ROWS, options->length));
+	gpu->least_rows = options->length;
+	if (options->keep)
+		gpu->least_rows =
+			larger(options->length, cr_cuda_change_length(session->change_length + 2));
+	set_rows(gpu, larger(rows, gpu->least_rows));
+	while ((needed = device_bytes(gpu, session->network)) > (int64_t)limit) {
+		if (options->rows == gpu->least_rows)
+			return cr_fail(
+				error, CROCUTA_EMEMORY,
+				"GPU %d needs %.2f GB for %lld tokens at a time, and %.2f GB "
+				"of its memory can be had; try a shorter --window%s%s or "
+				"another --device",
+				options->device, (double)needed / 1e9, (long long)gpu->least_rows,
+				limit / 1e9, options->dtype == CR_CUDA_BF16 ? "" : ", --dtype bf16",
+				options->keep ? ", --no-reuse" : "");
+		set_rows(gpu, fewer_rows(gpu));
+	}
+	gpu->planned_rows = options->rows;
+	return 0;
+}
+
+/* The plan, from what the GPUs' options say now. */
+static void fill_plan(crocuta_session *session, const cr_gpus *gpus)
+{
+	crocuta_plan *p = &session->plan;
+
+	p->batch = p->workspace_bytes = p->device_bytes = 0;
+	for (int i = 0; i < gpus->count; i++) {
+		const cr_gpu *gpu = &gpus->gpu[i];
+
+		p->batch += gpu->options.rows / gpu->options.length;
+		p->workspace_bytes += host_bytes(gpu, session->network);
+		p->device_bytes += gpu->cuda ? cr_cuda_allocated(gpu->cuda)
+					     : device_bytes(gpu, session->network);
+	}
+	p->gather = GATHER_BATCHES * p->batch;
+	p->total_bytes = p->workspace_bytes;
+	p->devices = gpus->count;
+}
+
+static int plan_gpu(crocuta_session *session, cr_gpus *gpus, int index,
+		    const crocuta_session_options *o, int64_t length, crocuta_error *error)
+{
+	cr_gpu *gpu = &gpus->gpu[index];
+	int sharing = 0;
+
+	gpu->options.dtype = o->dtype == CROCUTA_DTYPE_BF16 ? CR_CUDA_BF16 : CR_CUDA_F32;
+	gpu->options.length = length;
+	gpu->options.keep = session->change_length > 0;
+	gpu->options.block = session->plan.block;
+	gpu->options.rank = session->plan.far_rank;
+	gpu->options.taps = taps;
+	gpu->options.user = gpus;
+	for (int i = 0; i < gpus->count; i++)
+		sharing += gpus->gpu[i].options.device == gpu->options.device;
+	return plan_rows(gpu, session, sharing, o, error);
 }
 
 static int cuda_open(crocuta_session *session, const crocuta_session_options *o,
 		     crocuta_error *error)
 {
-	engine *e = cr_calloc(1, sizeof *e);
-	crocuta_plan *p = &session->plan;
-	cr_cuda_device device;
-	cr_cuda_bytes bytes;
+	const int64_t length = cr_cuda_padded_length(session->max_length);
+	cr_gpus *gpus = cr_calloc(1, sizeof *gpus);
 	int code;
 
-	session->state = e;
-	if (!e)
+	session->state = gpus;
+	if (!gpus)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
 	if (session->stream)
-		return cr_fail(error, CROCUTA_EARG, "the GPU runs no streams yet; use --device cpu");
-	code = parse_device(o->device, &e->options.device, error);
+		return cr_fail(error, CROCUTA_EARG,
+			       "the GPU runs no streams yet; use --device cpu");
+	gpus->threads = o->threads ? o->threads : crocuta_default_threads();
+	gpus->log = o->log;
+	gpus->log_user = o->user;
+	code = choose_gpus(gpus, o->device ? o->device : "auto", error);
 	if (!code)
-		code = cr_cuda_describe(e->options.device, &device, error);
+		code = open_filters(session, gpus, error);
+	if (!code)
+		code = choose_convolution(session, gpus, o, length, error);
+	for (int i = 0; !code && i < gpus->count; i++)
+		code = plan_gpu(session, gpus, i, o, length, error);
 	if (code)
 		return code;
-	e->options.length = cr_cuda_padded_length(session->max_length);
-	e->options.rows = e->options.length > BATCH_ROWS ? e->options.length : BATCH_ROWS;
-	e->options.keep = session->change_length > 0;
-	if (e->options.keep && e->options.length < KEEP_ROWS)
-		e->options.rows = KEEP_ROWS;
-	if (o->batch && o->batch * e->options.length < e->options.rows)
-		e->options.rows = o->batch * e->options.length;
-	e->change_length = cr_cuda_change_length(session->change_length + 2);
-	if (e->options.keep && e->options.rows < e->change_length)
-		e->options.rows = e->change_length;
-	e->options.taps = taps;
-	e->options.user = e;
-	bytes = cr_cuda_plan_bytes(session->network, &e->options);
-	p->isa = architecture(&device);
-	e->threads = o->threads ? o->threads : crocuta_default_threads();
-	p->threads = e->threads;
-	p->convolution = "fft";
-	p->batch = e->options.rows / e->options.length;
-	p->weight_bytes = bytes.weights;
-	p->filter_bytes = bytes.filters;
-	p->workspace_bytes = bytes.workspace;
-	p->total_bytes = bytes.weights + bytes.filters + bytes.workspace;
-	return open_filters(session, e, error);
+	session->plan.isa = architecture(&gpus->gpu[0].device);
+	session->plan.threads = gpus->threads;
+	fill_plan(session, gpus);
+	return 0;
+}
+
+/* ---- make and free --------------------------------------------------------------------------- */
+
+static int make_slot(cr_gpu *gpu, cr_gpu_slot *slot, const cr_network *network)
+{
+	slot->tokens = cr_cuda_host_bytes(gpu->options.rows);
+	slot->values = cr_cuda_host_bytes(values_bytes(gpu, network));
+	slot->logits = cr_cuda_host_bytes(4 * gpu->output_rows * network->vocabulary);
+	slot->ranges = cr_calloc(CR_CUDA_RANGES, sizeof *slot->ranges);
+	slot->pieces = cr_calloc(CR_CUDA_RANGES, sizeof *slot->pieces);
+	if (!slot->tokens || !slot->values || !slot->logits || !slot->ranges || !slot->pieces)
+		return -1;
+	if (!gpu->options.keep)
+		return 0;
+	slot->changes = cr_cuda_host_bytes(gpu->options.rows / 64 * (int64_t)sizeof *slot->changes);
+	return slot->changes ? 0 : -1;
+}
+
+static int make_kept(cr_gpu *gpu, cr_gpu_kept *kept, const cr_network *network)
+{
+	const int64_t rows = gpu->options.rows;
+
+	kept->hidden = cr_cuda_host_bytes(4 * rows * network->width);
+	kept->logits = cr_cuda_host_bytes(4 * rows * network->vocabulary);
+	kept->row_0 = cr_calloc((size_t)(rows / 64), sizeof *kept->row_0);
+	return kept->hidden && kept->logits && kept->row_0 ? 0 : -1;
+}
+
+/* On the GPU, with fewer rows when its memory turns out short, and then on the host. */
+static int make_gpu(cr_gpu *gpu, const cr_network *network, crocuta_error *error)
+{
+	crocuta_error first = {0};
+	int code;
+
+	while ((code = cr_cuda_new(network, &gpu->options, &gpu->cuda, &first)) ==
+		       CROCUTA_EMEMORY &&
+	       gpu->options.rows > gpu->least_rows) {
+		set_rows(gpu, fewer_rows(gpu));
+		memset(&first, 0, sizeof first);
+	}
+	if (code)
+		return cr_fail(error, code, "GPU %d: %s", gpu->options.device, first.message);
+	for (int i = 0; !code && i < CR_CUDA_SLOTS; i++) {
+		gpu->slot[i].number = i;
+		code = make_slot(gpu, &gpu->slot[i], network);
+	}
+	for (int i = 0; !code && gpu->options.keep && i < 2; i++)
+		code = make_kept(gpu, &gpu->kept[i], network);
+	if (code)
+		return cr_fail(error, CROCUTA_EMEMORY, "no %.0f MB of host memory for GPU %d",
+			       (double)host_bytes(gpu, network) / 1e6, gpu->options.device);
+	return 0;
+}
+
+typedef struct making {
+	cr_gpu *gpu;
+	const cr_network *network;
+	pthread_t thread;
+	int started, code;
+	crocuta_error error;
+} making;
+
+static void *make_in_thread(void *user)
+{
+	making *m = user;
+
+	m->code = make_gpu(m->gpu, m->network, &m->error);
+	return NULL;
+}
+
+/* All GPUs at once: their filters take the host's time. */
+static int make_gpus(cr_gpus *gpus, const cr_network *network, crocuta_error *error)
+{
+	making *m = cr_calloc((size_t)gpus->count, sizeof *m);
+	int code = 0;
+
+	if (!m)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
+	for (int i = 0; i < gpus->count; i++) {
+		m[i].gpu = &gpus->gpu[i];
+		m[i].network = network;
+		m[i].started = i > 0 && !pthread_create(&m[i].thread, NULL, make_in_thread, &m[i]);
+	}
+	for (int i = 0; i < gpus->count; i++) {
+		if (m[i].started)
+			pthread_join(m[i].thread, NULL);
+		else
+			make_in_thread(&m[i]);
+		if (m[i].code && !code)
+			code = cr_fail(error, m[i].code, "%s", m[i].error.message);
+	}
+	cr_free(m);
+	return code;
+}
+
+static void log_gpus(const cr_gpus *gpus)
+{
+	char line[400];
+
+	for (int i = 0; gpus->log && i < gpus->count; i++) {
+		const cr_gpu *gpu = &gpus->gpu[i];
+
+		if (gpu->options.rows < gpu->planned_rows) {
+			snprintf(line, sizeof line,
+				 "GPU %d: out of memory at batches of %lld windows; going on with "
+				 "%lld",
+				 gpu->options.device,
+				 (long long)(gpu->planned_rows / gpu->options.length),
+				 (long long)(gpu->options.rows / gpu->options.length));
+			gpus->log(gpus->log_user, CROCUTA_LOG_WARNING, line);
+		}
+		snprintf(line, sizeof line,
+			 "GPU %d: %s, %s, batches of %lld windows, %.2f GB of its memory",
+			 gpu->options.device, gpu->device.name,
+			 gpu->options.dtype == CR_CUDA_BF16 ? "bf16" : "f32",
+			 (long long)(gpu->options.rows / gpu->options.length),
+			 (double)cr_cuda_allocated(gpu->cuda) / 1e9);
+		gpus->log(gpus->log_user, CROCUTA_LOG_NOTICE, line);
+	}
 }
 
 static int cuda_prepare(crocuta_session *session, crocuta_error *error)
 {
-	const cr_network *n = session->network;
-	engine *e = session->state;
-	double start = cr_wall_seconds();
-	int code;
+	cr_gpus *gpus = session->state;
+	const double start = cr_wall_seconds();
+	const int code = make_gpus(gpus, session->network, error);
 
-	e->tokens = cr_calloc((size_t)e->options.rows, 1);
-	e->hidden = cr_cuda_host_floats(HAND_OVER * n->width);
-	e->logits = cr_cuda_host_floats(HAND_OVER * n->vocabulary);
-	if (e->options.keep) {
-		e->kept_hidden = cr_floats(e->options.rows * n->width);
-		e->kept_logits = cr_floats(e->options.rows * n->vocabulary);
-		e->places = cr_calloc((size_t)(e->options.rows / 64), sizeof *e->places);
-		e->numbers = cr_calloc((size_t)(e->options.rows / 64), 2 * sizeof *e->numbers);
-		if (!e->kept_hidden || !e->kept_logits || !e->places || !e->numbers)
-			return cr_fail(error, CROCUTA_EMEMORY, "out of memory for kept rows");
+	gpus->times.prepare = cr_wall_seconds() - start;
+	if (code)
+		return code;
+	fill_plan(session, gpus);
+	log_gpus(gpus);
+	return 0;
+}
+
+static void free_gpu(cr_gpu *gpu)
+{
+	cr_cuda_free(gpu->cuda); /* first: it may still write into the host's arrays */
+	for (int i = 0; i < CR_CUDA_SLOTS; i++) {
+		cr_gpu_slot *slot = &gpu->slot[i];
+
+		cr_cuda_host_free(slot->tokens);
+		cr_cuda_host_free(slot->changes);
+		cr_cuda_host_free(slot->values);
+		cr_cuda_host_free(slot->logits);
+		cr_free(slot->ranges);
+		cr_free(slot->pieces);
 	}
-	if (!e->tokens || !e->hidden || !e->logits)
-		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for results");
-	code = cr_cuda_new(n, &e->options, &e->cuda, error);
-	e->times.prepare = cr_wall_seconds() - start;
-	return code;
+	for (int i = 0; i < 2; i++) {
+		cr_cuda_host_free(gpu->kept[i].hidden);
+		cr_cuda_host_free(gpu->kept[i].logits);
+		cr_free(gpu->kept[i].row_0);
+	}
+	cr_free(gpu->changes);
 }
 
 static void cuda_close(crocuta_session *session)
 {
-	engine *e = session->state;
+	cr_gpus *gpus = session->state;
 
-	if (!e)
+	if (!gpus)
 		return;
-	cr_cuda_free(e->cuda);
-	for (int64_t i = 0; e->implicit && i < session->network->layers; i++)
-		cr_implicit_filter_free(&e->implicit[i]);
-	cr_free(e->implicit);
-	cr_free(e->tokens);
-	cr_cuda_host_free(e->hidden);
-	cr_cuda_host_free(e->logits);
-	cr_free(e->kept_hidden);
-	cr_free(e->kept_logits);
-	cr_free(e->places);
-	cr_free(e->numbers);
-	cr_free(e);
+	for (int i = 0; i < gpus->count; i++)
+		free_gpu(&gpus->gpu[i]);
+	cr_free(gpus->gpu);
+	for (int64_t i = 0; gpus->implicit && i < session->network->layers; i++)
+		cr_implicit_filter_free(&gpus->implicit[i]);
+	cr_free(gpus->implicit);
+	cr_free(gpus);
 	session->state = NULL;
 }
 
-/* A piece of a sequence's rows that waits in the host buffers. */
-typedef struct piece {
-	int64_t sequence, first, count, at;
-} piece;
-
-#define PIECES 512
-
-static int deliver(crocuta_session *session, const piece *pieces, int count,
-		   const crocuta_request *request, crocuta_error *error)
-{
-	const int64_t width = session->network->width, vocabulary = session->network->vocabulary;
-	engine *e = session->state;
-	int code = cr_cuda_wait(e->cuda, error);
-
-	for (int i = 0; !code && i < count; i++) {
-		const piece *p = &pieces[i];
-
-		if (!p->count)
-			continue;
-		code = request->rows(request->user, p->sequence, p->first, p->count,
-				     request->want_hidden ? e->hidden + p->at * width : NULL,
-				     request->want_logits ? e->logits + p->at * vocabulary : NULL);
-		if (code)
-			cr_fail(error, code, "stopped by the caller");
-	}
-	return code;
-}
-
-/* Short sequences from number `slot` of the batch on, of which most rows are wanted: all rows of as many
- * as fit come back in one piece. Returns how many, 0 when that would not pay. */
-static int64_t hand_over_whole(crocuta_session *session, const crocuta_sequence *sequences,
-			       int64_t index, int64_t slot, int64_t count, int64_t length, int raw,
-			       const crocuta_request *request, int *code, crocuta_error *error)
-{
-	engine *e = session->state;
-	int64_t together = HAND_OVER / length, wanted = 0;
-	piece pieces[PIECES];
-
-	together = together < count - slot ? together : count - slot;
-	together = together < PIECES ? together : PIECES;
-	for (int64_t i = 0; i < together; i++) {
-		const crocuta_sequence *q = &sequences[index + slot + i];
-
-		pieces[i] = (piece){index + slot + i, q->report_from, q->length - q->report_from,
-				    i * length + q->report_from};
-		wanted += pieces[i].count;
-	}
-	if (together < 2 || 2 * wanted < together * length)
-		return 0;
-	*code = cr_cuda_output(e->cuda, slot * length, together * length, raw,
-			       request->want_hidden ? e->hidden : NULL,
-			       request->want_logits ? e->logits : NULL, error);
-	if (!*code)
-		*code = deliver(session, pieces, (int)together, request, error);
-	return together;
-}
-
-/* The rows of `count` sequences from `index` on, which are a finished batch. */
-static int hand_over(crocuta_session *session, const crocuta_sequence *sequences, int64_t index,
-		     int64_t count, int64_t length, int layer, const crocuta_request *request,
-		     crocuta_error *error)
-{
-	const int64_t width = session->network->width, vocabulary = session->network->vocabulary;
-	const int raw = layer < session->network->layers;
-	engine *e = session->state;
-	piece pieces[PIECES];
-	int64_t rows = 0;
-	int queued = 0, code = 0;
-
-	for (int64_t i = 0; !code && i < count; i++) {
-		const crocuta_sequence *q = &sequences[index + i];
-		int64_t whole = 0;
-
-		if (!queued)
-			whole = hand_over_whole(session, sequences, index, i, count, length, raw,
-						request, &code, error);
-		if (whole) {
-			i += whole - 1;
-			continue;
-		}
-		for (int64_t row = q->report_from; !code && row < q->length;) {
-			int64_t here = q->length - row;
-
-			if (rows == HAND_OVER || queued == PIECES) {
-				code = deliver(session, pieces, queued, request, error);
-				rows = queued = 0;
-			}
-			here = here < HAND_OVER - rows ? here : HAND_OVER - rows;
-			if (!code)
-				code = cr_cuda_output(
-					e->cuda, i * length + row, here, raw,
-					request->want_hidden ? e->hidden + rows * width : NULL,
-					request->want_logits ? e->logits + rows * vocabulary : NULL,
-					error);
-			pieces[queued++] = (piece){index + i, row, here, rows};
-			rows += here;
-			row += here;
-		}
-	}
-	return code ? code : deliver(session, pieces, queued, request, error);
-}
-
-static int cuda_run(crocuta_session *session, const crocuta_sequence *sequences, int64_t count,
-		    int layer, const crocuta_request *request, crocuta_error *error)
-{
-	engine *e = session->state;
-	int code = 0;
-
-	for (int64_t i = 0; !code && i < count;) {
-		const int64_t length = cr_cuda_padded_length(sequences[i].length);
-		int64_t together = 0;
-		double now;
-
-		while (i + together < count && (together + 1) * length <= e->options.rows &&
-		       cr_cuda_padded_length(sequences[i + together].length) == length) {
-			const crocuta_sequence *q = &sequences[i + together];
-			uint8_t *row = e->tokens + together * length;
-
-			memcpy(row, q->tokens, (size_t)q->length);
-			memset(row + q->length, 0, (size_t)(length - q->length));
-			together++;
-		}
-		code = cr_cuda_forward(e->cuda, e->tokens, together, length, layer, error);
-		now = cr_wall_seconds();
-		if (!code)
-			code = hand_over(session, sequences, i, together, length, layer, request,
-					 error);
-		e->times.head += cr_wall_seconds() - now;
-		i += together;
-	}
-	return code;
-}
-
-/* ---- changes --------------------------------------------------------------------------------- */
-
-/* A call: sequences [first, first + count) are the batch on the device. */
-typedef struct change_run {
-	crocuta_session *session;
-	const crocuta_changed_sequence *sequences;
-	int64_t first, count, length; /* padded */
-	crocuta_change_fn *rows;
-	void *user;
-	int code; /* of the first failure; read and written atomically */
-} change_run;
-
-/* Rows of the sequences of the batch that changes can ask for, to the host. */
-static int keep_rows(change_run *run, crocuta_error *error)
-{
-	const int64_t width = run->session->network->width;
-	const int64_t vocabulary = run->session->network->vocabulary;
-	engine *e = run->session->state;
-	int code = 0;
-
-	for (int64_t i = 0; !code && i < run->count; i++) {
-		const crocuta_changed_sequence *q = &run->sequences[run->first + i];
-		const int64_t base = i * run->length;
-		int64_t row = q->count && q->changes[0].at ? q->changes[0].at - 1 : 0;
-
-		for (int64_t here; !code && q->count && row < q->length; row += here) {
-			here = q->length - row < HAND_OVER ? q->length - row : HAND_OVER;
-			code = cr_cuda_output(e->cuda, base + row, here, 0, e->hidden, e->logits,
-					      error);
-			if (!code)
-				code = cr_cuda_wait(e->cuda, error);
-			if (code)
-				break;
-			memcpy(e->kept_hidden + (base + row) * width, e->hidden,
-			       (size_t)(here * width) * sizeof(float));
-			memcpy(e->kept_logits + (base + row) * vocabulary, e->logits,
-			       (size_t)(here * vocabulary) * sizeof(float));
-		}
-	}
-	return code;
-}
-
-/* Call the rows function for one change, whose first row is row `at` of the host buffers. */
-static void call_rows(change_run *run, const cr_cuda_change *place, const int64_t number[2],
-		      int64_t at, int on_caller)
-{
-	const int64_t width = run->session->network->width;
-	const int64_t vocabulary = run->session->network->vocabulary;
-	const engine *e = run->session->state;
-	const crocuta_change *c = &run->sequences[number[0]].changes[number[1]];
-	const int64_t kept = place->sequence * run->length + c->at;
-	int code;
-
-#pragma omp atomic read
-	code = run->code;
-	if (code)
-		return;
-	code = run->rows(run->user,
-			 &(crocuta_change_rows){
-				 .sequence = number[0],
-				 .change = number[1],
-				 .count = c->length,
-				 .before = c->at ? e->kept_logits + (kept - 1) * vocabulary : NULL,
-				 .hidden = e->hidden + at * width,
-				 .logits = e->logits + at * vocabulary,
-				 .reference_hidden = e->kept_hidden + kept * width,
-				 .reference_logits = e->kept_logits + kept * vocabulary,
-				 .on_caller = on_caller});
-	if (code) {
-#pragma omp atomic write
-		run->code = code;
-	}
-}
-
-/* Rows of the `count` changes on the device, as many at a time as the host buffers hold. */
-static int deliver_changes(change_run *run, int64_t count, int64_t length, crocuta_error *error)
-{
-	engine *e = run->session->state;
-	int64_t together = HAND_OVER / length;
-
-	together = together < 1 ? 1 : together;
-	for (int64_t first = 0; first < count; first += together) {
-		const int64_t here = count - first < together ? count - first : together;
-		int code = cr_cuda_output(e->cuda, first * length, here * length, 0, e->hidden,
-					  e->logits, error);
-
-		if (!code)
-			code = cr_cuda_wait(e->cuda, error);
-		if (code)
-			return code;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(e->threads) if (here > 1)
-		for (int64_t i = 0; i < here; i++)
-			call_rows(run, &e->places[first + i], e->numbers + 2 * (first + i),
-				  i * length + e->places[first + i].lead,
-				  omp_get_thread_num() == 0);
-		if (run->code)
-			return cr_fail(error, run->code, "stopped by the caller");
-	}
-	return 0;
-}
-
-/* All changes of the batch, in groups of one padded length. */
-static int run_changes(change_run *run, crocuta_error *error)
-{
-	engine *e = run->session->state;
-	int64_t sequence = 0, change = 0;
-
-	while (sequence < run->count) {
-		int64_t length = 0, together = 0;
-		int code;
-
-		for (; sequence < run->count; sequence++, change = 0) {
-			const crocuta_changed_sequence *q = &run->sequences[run->first + sequence];
-
-			for (; change < q->count; change++, together++) {
-				const crocuta_change *c = &q->changes[change];
-				const int64_t lead = c->at < 2 ? c->at : 2;
-				const int64_t padded = cr_cuda_change_length(c->length + lead);
-				uint8_t *row = e->tokens + together * length;
-
-				if (together && (padded != length ||
-						 (together + 1) * length > e->options.rows))
-					break;
-				length = padded;
-				e->places[together] = (cr_cuda_change){sequence, c->at - lead, lead,
-								       c->length + lead};
-				e->numbers[2 * together] = run->first + sequence;
-				e->numbers[2 * together + 1] = change;
-				memcpy(row, q->tokens + c->at - lead, (size_t)lead);
-				memcpy(row + lead, c->tokens, (size_t)c->length);
-				memset(row + lead + c->length, 0,
-				       (size_t)(length - lead - c->length));
-			}
-			if (change < q->count)
-				break;
-		}
-		if (!together)
-			break;
-		code = cr_cuda_changes(e->cuda, e->places, e->tokens, together, length, error);
-		if (!code)
-			code = deliver_changes(run, together, length, error);
-		if (code)
-			return code;
-	}
-	return 0;
-}
-
-static int cuda_changes(crocuta_session *session, const crocuta_changed_sequence *sequences,
-			int64_t count, crocuta_change_fn *rows, void *user, crocuta_error *error)
-{
-	engine *e = session->state;
-	change_run run = {.session = session, .sequences = sequences, .rows = rows, .user = user};
-	int code = 0;
-
-	for (int64_t i = 0; !code && i < count; i += run.count) {
-		run.first = i;
-		run.length = cr_cuda_padded_length(sequences[i].length);
-		for (run.count = 0; i + run.count < count &&
-				    (run.count + 1) * run.length <= e->options.rows;
-		     run.count++) {
-			const crocuta_changed_sequence *q = &sequences[i + run.count];
-			uint8_t *row = e->tokens + run.count * run.length;
-
-			if (cr_cuda_padded_length(q->length) != run.length)
-				break;
-			memcpy(row, q->tokens, (size_t)q->length);
-			memset(row + q->length, 0, (size_t)(run.length - q->length));
-		}
-		code = cr_cuda_forward(e->cuda, e->tokens, run.count, run.length,
-				       (int)session->network->layers, error);
-		if (!code)
-			code = keep_rows(&run, error);
-		if (!code)
-			code = run_changes(&run, error);
-	}
-	return code;
-}
-
+/* Of several GPUs the mean: they compute at the same time. */
 static void cuda_times(crocuta_session *session, crocuta_stage_times *times, int reset)
 {
-	engine *e = session->state;
-	const double prepare = e->times.prepare;
-	double local = 0, mixing = 0;
+	cr_gpus *gpus = session->state;
+	const double prepare = gpus->times.prepare;
 
-	if (e->cuda)
-		cr_cuda_times(e->cuda, &local, &mixing);
-	e->times.local += local;
-	e->times.mixing += mixing;
-	*times = e->times;
+	for (int i = 0; i < gpus->count; i++) {
+		double local = 0, mixing = 0;
+
+		cr_cuda_times(gpus->gpu[i].cuda, &local, &mixing);
+		gpus->times.local += local / gpus->count;
+		gpus->times.mixing += mixing / gpus->count;
+	}
+	*times = gpus->times;
 	if (reset)
-		memset(&e->times, 0, sizeof e->times);
-	e->times.prepare = prepare;
+		memset(&gpus->times, 0, sizeof gpus->times);
+	gpus->times.prepare = prepare;
 }
 
 const cr_engine cr_engine_cuda = {
 	.name = "cuda",
+	.bf16 = 1,
+	.automatic = cuda_automatic,
 	.open = cuda_open,
 	.prepare = cuda_prepare,
 	.close = cuda_close,
-	.run = cuda_run,
-	.changes = cuda_changes,
+	.pools = 1,
+	.run = cr_gpus_run,
+	.changes = cr_gpus_changes,
 	.times = cuda_times,
 };

@@ -17,6 +17,7 @@ static int reference_open(crocuta_session *session, const crocuta_session_option
 {
 	(void)options;
 	session->plan.isa = "reference";
+	session->plan.dtype = "f64";
 	session->plan.convolution = "direct";
 	session->plan.threads = 1;
 	session->state = cr_calloc(1, sizeof(reference));

@@ -1,6 +1,8 @@
 /* session.c - the library's calls on sessions: what is asked is checked here, an engine computes. */
 #include <crocuta/session.h>
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <crocuta/device.h>
@@ -8,6 +10,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/engine.h"
+#include "model/gpu_list.h"
 #include "model/network.h"
 
 void crocuta_session_options_init(crocuta_session_options *options)
@@ -24,21 +27,27 @@ static const cr_engine *const engines[] = {
 #undef ENGINE
 };
 
-/* The engine of a device: "auto", or a name up to a colon. */
-static int choose_engine(const char *device, const cr_engine **engine, crocuta_error *error)
-{
-	const char *name = device ? device : "auto";
-	const size_t length = strcspn(name, ":");
+#define ENGINES (sizeof engines / sizeof *engines)
 
-	*engine = engines[0];
+/* The engine that a device's name asks for; NULL for "auto". */
+static int find_engine(const char *name, const cr_engine **engine, crocuta_error *error)
+{
+	const size_t length = strcspn(name, ":");
+	const int gpus = length == 4 && !memcmp(name, "cuda", 4);
+	cr_gpu_list list;
+
+	*engine = NULL;
 	if (!strcmp(name, "auto"))
 		return 0;
-	for (size_t i = 0; i < sizeof engines / sizeof *engines; i++)
-		if (strlen(engines[i]->name) == length && !memcmp(engines[i]->name, name, length)) {
+	if (gpus && cr_gpu_list_parse(name, &list, error))
+		return CROCUTA_EARG;
+	for (size_t i = 0; i < ENGINES; i++)
+		if (strlen(engines[i]->name) == length && !memcmp(engines[i]->name, name, length) &&
+		    (gpus || !name[length])) {
 			*engine = engines[i];
 			return 0;
 		}
-	if (!strncmp(name, "cuda", 4))
+	if (gpus)
 		return cr_fail(error, CROCUTA_EDEVICE,
 			       "--device %.40s: this crocuta is built without CUDA; use --device cpu",
 			       name);
@@ -49,7 +58,7 @@ int crocuta_device_check(const char *device, crocuta_error *error)
 {
 	const cr_engine *engine;
 
-	return choose_engine(device, &engine, error);
+	return find_engine(device ? device : "auto", &engine, error);
 }
 
 static int check_options(const crocuta_session_options *o, const cr_network *network,
@@ -67,6 +76,9 @@ static int check_options(const crocuta_session_options *o, const cr_network *net
 	    o->convolution > CROCUTA_CONVOLUTION_NEARFAR)
 		return cr_fail(error, CROCUTA_EARG, "convolution %d is not one of enum "
 			       "crocuta_convolution", o->convolution);
+	if (o->dtype != CROCUTA_DTYPE_F32 && o->dtype != CROCUTA_DTYPE_BF16)
+		return cr_fail(error, CROCUTA_EARG, "dtype %d is not one of enum crocuta_dtype",
+			       o->dtype);
 	if (o->batch < 0)
 		return cr_fail(error, CROCUTA_EARG, "batch %lld is negative", (long long)o->batch);
 	if (o->change_length && o->stream)
@@ -95,35 +107,37 @@ static int check_memory(const crocuta_plan *p, int64_t limit, crocuta_error *err
 		       (double)limit / 1e6);
 }
 
-/* Everything but the allocations; *session NULL on failure. */
-static int open_session(const crocuta_model *model, const crocuta_session_options *given,
-			crocuta_session **session, crocuta_error *error)
+/* A session on one engine, with its allocations when `make` is nonzero; *session NULL on failure. */
+static int open_on(const cr_engine *engine, const cr_network *network,
+		   const crocuta_session_options *o, int make, crocuta_session **session,
+		   crocuta_error *error)
 {
 	crocuta_session *s = cr_calloc(1, sizeof *s);
-	crocuta_session_options o;
-	int code;
+	int code = 0;
 
 	*session = NULL;
 	if (!s)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
-	crocuta_session_options_init(&o);
-	if (given)
-		o = *given;
-	s->network = cr_model_network(model);
-	code = choose_engine(o.device, &s->engine, error);
+	s->engine = engine;
+	s->network = network;
+	s->max_length = o->max_length ? o->max_length : network->max_length;
+	s->change_length = o->change_length;
+	s->stream = o->stream != 0;
+	if (o->dtype == CROCUTA_DTYPE_BF16 && !engine->bf16)
+		code = cr_fail(error, CROCUTA_EARG,
+			       "--dtype bf16 needs a GPU: --device %s computes in f32",
+			       engine->name);
 	if (!code)
-		code = check_options(&o, s->network, error);
-	if (code) {
-		cr_free(s);
-		return code;
-	}
-	s->max_length = o.max_length ? o.max_length : s->network->max_length;
-	s->change_length = o.change_length;
-	s->stream = o.stream != 0;
-	code = s->engine->open(s, &o, error);
-	s->plan.device = s->engine->name;
+		code = engine->open(s, o, error);
+	s->plan.device = engine->name;
+	if (!s->plan.dtype)
+		s->plan.dtype = o->dtype == CROCUTA_DTYPE_BF16 ? "bf16" : "f32";
+	if (s->plan.gather < s->plan.batch)
+		s->plan.gather = s->plan.batch;
 	if (!code)
-		code = check_memory(&s->plan, o.memory_limit, error);
+		code = check_memory(&s->plan, o->memory_limit, error);
+	if (!code && make)
+		code = engine->prepare(s, error);
 	if (code)
 		crocuta_session_free(s);
 	else
@@ -131,11 +145,70 @@ static int open_session(const crocuta_model *model, const crocuta_session_option
 	return code;
 }
 
+static int is_short_of_device(int code)
+{
+	return code == CROCUTA_EDEVICE || code == CROCUTA_EMEMORY;
+}
+
+/* On the first engine that can; where none of them even tries, say why. */
+static int open_automatic(const cr_network *network, const crocuta_session_options *o, int make,
+			  crocuta_session **session, crocuta_error *error)
+{
+	crocuta_error last = {0};
+	char line[sizeof last.message + 80];
+	int code = CROCUTA_EDEVICE;
+
+	*session = NULL;
+	for (size_t i = 0; is_short_of_device(code) && i < ENGINES; i++) {
+		if (!engines[i]->automatic || !engines[i]->automatic(o))
+			continue;
+		if (last.code && make && o->log) {
+			snprintf(line, sizeof line, "--device auto goes on to the %s: %s",
+				 engines[i]->name, last.message);
+			o->log(o->user, CROCUTA_LOG_NOTICE, line);
+		}
+		memset(&last, 0, sizeof last);
+		code = open_on(engines[i], network, o, make, session, &last);
+	}
+	if (!code)
+		return 0;
+	if (last.code)
+		return cr_fail(error, code, "%s", last.message);
+	if (o->stream || o->isa)
+		return cr_fail(error, CROCUTA_EARG,
+			       "--dtype bf16 needs a GPU, and %s is for the CPU",
+			       o->stream ? "a stream" : "--isa");
+	return cr_fail(error, CROCUTA_EDEVICE, "--dtype bf16 needs a GPU, and %s",
+		       crocuta_device_check("cuda", NULL) ? "this crocuta is built without CUDA"
+							  : "this machine has none");
+}
+
+static int open_session(const crocuta_model *model, const crocuta_session_options *given, int make,
+			crocuta_session **session, crocuta_error *error)
+{
+	const cr_network *network = cr_model_network(model);
+	const cr_engine *engine;
+	crocuta_session_options o;
+	int code;
+
+	*session = NULL;
+	crocuta_session_options_init(&o);
+	if (given)
+		o = *given;
+	code = find_engine(o.device ? o.device : "auto", &engine, error);
+	if (!code)
+		code = check_options(&o, network, error);
+	if (code)
+		return code;
+	return engine ? open_on(engine, network, &o, make, session, error)
+		      : open_automatic(network, &o, make, session, error);
+}
+
 int crocuta_session_plan(const crocuta_model *model, const crocuta_session_options *options,
 			 crocuta_plan *plan, crocuta_error *error)
 {
 	crocuta_session *s;
-	int code = open_session(model, options, &s, error);
+	int code = open_session(model, options, 0, &s, error);
 
 	if (!code)
 		*plan = s->plan;
@@ -146,15 +219,7 @@ int crocuta_session_plan(const crocuta_model *model, const crocuta_session_optio
 int crocuta_session_new(const crocuta_model *model, const crocuta_session_options *options,
 			crocuta_session **session, crocuta_error *error)
 {
-	int code = open_session(model, options, session, error);
-
-	if (!code)
-		code = (*session)->engine->prepare(*session, error);
-	if (code) {
-		crocuta_session_free(*session);
-		*session = NULL;
-	}
-	return code;
+	return open_session(model, options, 1, session, error);
 }
 
 void crocuta_session_free(crocuta_session *s)
@@ -189,8 +254,35 @@ static int check_request(const crocuta_session *s, const crocuta_request *reques
 	if (request->want_logits && *layer != layers)
 		return cr_fail(error, CROCUTA_EARG, "logits come from the last layer, not from %d",
 			       *layer);
+	if (request->pooling) {
+		const crocuta_pooling *p = request->pooling;
+
+		if (!p->pooled || p->kind < CROCUTA_POOL_SUM || p->kind > CROCUTA_POOL_LAST)
+			return cr_fail(error, CROCUTA_EARG,
+				       "pooling needs a kind of enum crocuta_pool and a function");
+		if (!request->want_hidden || request->want_logits)
+			return cr_fail(error, CROCUTA_EARG, "only hidden rows are pooled");
+		return 0;
+	}
 	if (!request->rows || (!request->want_hidden && !request->want_logits))
 		return cr_fail(error, CROCUTA_EARG, "the request asks for no rows");
+	return 0;
+}
+
+static int check_segments(const crocuta_segments *segments, const crocuta_sequence *q, int64_t index,
+			  crocuta_error *error)
+{
+	int64_t start = q->report_from;
+
+	for (int64_t i = 0; i < segments->count; i++) {
+		if (segments->ends[i] <= start || segments->ends[i] > q->length)
+			return cr_fail(error, CROCUTA_EARG,
+				       "sequence %lld, segment %lld: it ends at %lld, not behind "
+				       "%lld or beyond %lld",
+				       (long long)index, (long long)i, (long long)segments->ends[i],
+				       (long long)start, (long long)q->length);
+		start = segments->ends[i];
+	}
 	return 0;
 }
 
@@ -228,15 +320,95 @@ static int check_sequence(const crocuta_session *s, const crocuta_sequence *q, i
 	return code ? code : check_tokens(s, q->tokens, q->length, error);
 }
 
+/* Rows pooled here, for engines that hand over rows: added up in the order in which they come. */
+typedef struct pooler {
+	const crocuta_request *request;
+	int64_t width, sequence, segment;
+	int64_t start; /* of the segment */
+	double *values; /* (width) of its rows so far */
+} pooler;
+
+static void take_row(pooler *p, const float *row, int first, int last)
+{
+	const int kind = p->request->pooling->kind;
+
+	for (int64_t i = 0; i < p->width; i++) {
+		const double x = (double)row[i];
+
+		if (kind == CROCUTA_POOL_SUM)
+			p->values[i] = (first ? 0.0 : p->values[i]) + x;
+		else if (kind == CROCUTA_POOL_LAST ? last : first || x > p->values[i] || x != x)
+			p->values[i] = x;
+		/* an infinity must not hide behind a larger value */
+		if (kind == CROCUTA_POOL_MAX && x - x != 0.0)
+			p->values[i] = NAN;
+	}
+}
+
+static int pool_rows(void *user, int64_t sequence, int64_t first, int64_t count, const float *hidden,
+		     const float *logits)
+{
+	pooler *p = user;
+	const crocuta_pooling *pooling = p->request->pooling;
+	const crocuta_segments *segments = &pooling->segments[sequence];
+
+	(void)logits;
+	if (p->sequence != sequence) {
+		p->sequence = sequence;
+		p->segment = 0;
+		p->start = first;
+	}
+	for (int64_t row = first; row < first + count && p->segment < segments->count; row++) {
+		const int last = row + 1 == segments->ends[p->segment];
+		int code;
+
+		take_row(p, hidden + (row - first) * p->width, row == p->start, last);
+		if (!last)
+			continue;
+		code = pooling->pooled(p->request->user, sequence, p->segment, 1, p->values);
+		if (code)
+			return code;
+		p->segment++;
+		p->start = row + 1;
+	}
+	return 0;
+}
+
+static int run_pooled(crocuta_session *s, const crocuta_sequence *sequences, int64_t count, int layer,
+		      const crocuta_request *request, crocuta_error *error)
+{
+	pooler p = {.request = request, .width = s->network->width, .sequence = -1};
+	const crocuta_request rows = {
+		.layer = layer, .want_hidden = 1, .rows = pool_rows, .user = &p};
+	int code;
+
+	p.values = cr_calloc((size_t)p.width, sizeof *p.values);
+	if (!p.values)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for pooled rows");
+	code = s->engine->run(s, sequences, count, layer, &rows, error);
+	cr_free(p.values);
+	return code;
+}
+
 int crocuta_session_run(crocuta_session *s, const crocuta_sequence *sequences, int64_t count,
 			const crocuta_request *request, crocuta_error *error)
 {
+	const crocuta_pooling *pooling = request->pooling;
 	int layer, code = check_request(s, request, &layer, error);
 
 	crocuta_session_stream_reset(s);
-	for (int64_t i = 0; !code && i < count; i++)
+	if (!code && pooling && count && !pooling->segments)
+		code = cr_fail(error, CROCUTA_EARG, "pooling needs the segments of each sequence");
+	for (int64_t i = 0; !code && i < count; i++) {
 		code = check_sequence(s, &sequences[i], i, error);
-	return code ? code : s->engine->run(s, sequences, count, layer, request, error);
+		if (!code && pooling)
+			code = check_segments(&pooling->segments[i], &sequences[i], i, error);
+	}
+	if (code)
+		return code;
+	return pooling && !s->engine->pools
+		       ? run_pooled(s, sequences, count, layer, request, error)
+		       : s->engine->run(s, sequences, count, layer, request, error);
 }
 
 void crocuta_session_stream_reset(crocuta_session *s)
@@ -251,6 +423,8 @@ int crocuta_session_stream(crocuta_session *s, const uint8_t *tokens, int64_t co
 {
 	int layer, code = check_request(s, request, &layer, error);
 
+	if (!code && request->pooling)
+		code = cr_fail(error, CROCUTA_EARG, "a stream's rows are not pooled");
 	if (!code && (!s->stream || !s->engine->stream))
 		code = cr_fail(error, CROCUTA_EARG, "this session was not planned for streams");
 	if (!code && s->stream_begun && layer != s->stream_layer)

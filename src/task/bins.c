@@ -244,12 +244,9 @@ static void finish_row(cr_bins *bins, int strand, int64_t row, const float *valu
 	bins->done[strand][slot] = 1;
 }
 
-int cr_bins_take(cr_bins *bins, const cr_bins_vector *vector)
+/* Is there room for vectors of this row? Flushes when not. */
+static int make_room(cr_bins *bins, int strand, int64_t row)
 {
-	int strand = vector->reverse != 0;
-	int64_t row = (vector->position - bins->start) / bins->bin, slot;
-	open_row *open;
-
 	if (row - bins->front >= bins->options.capacity) {
 		int code = cr_bins_flush(bins, 0);
 
@@ -259,6 +256,31 @@ int cr_bins_take(cr_bins *bins, const cr_bins_vector *vector)
 	if (row < bins->front || row >= bins->rows || row - bins->front >= bins->options.capacity ||
 	    !bins->used[strand])
 		return CROCUTA_EINTERNAL;
+	return 0;
+}
+
+/* `count` vectors were taken: a row that is full leaves the open ones. */
+static void count_taken(cr_bins *bins, int strand, open_row *open, int64_t count)
+{
+	int64_t row = open->row, slot = row % bins->options.capacity;
+
+	open->taken += count;
+	if (open->taken < bases_of_row(bins, row) + bins->extra)
+		return;
+	cr_pool_result(&open->pool, bins->ring[strand] + slot * bins->options.width);
+	bins->done[strand][slot] = 1;
+	open->row = -1;
+}
+
+int cr_bins_take(cr_bins *bins, const cr_bins_vector *vector)
+{
+	int strand = vector->reverse != 0;
+	int64_t row = (vector->position - bins->start) / bins->bin, slot;
+	open_row *open;
+	int code = make_room(bins, strand, row);
+
+	if (code)
+		return code;
 	slot = row % bins->options.capacity;
 	if (strand == bins->primary)
 		bins->n_bases[slot] += vector->is_n;
@@ -271,10 +293,32 @@ int cr_bins_take(cr_bins *bins, const cr_bins_vector *vector)
 		return CROCUTA_EINTERNAL;
 	if (vector->values)
 		cr_pool_take(&open->pool, vector->values, is_last(bins, vector, row));
-	if (++open->taken < bases_of_row(bins, row) + bins->extra)
-		return 0;
-	cr_pool_result(&open->pool, bins->ring[strand] + slot * bins->options.width);
-	bins->done[strand][slot] = 1;
-	open->row = -1;
+	count_taken(bins, strand, open, 1);
+	return 0;
+}
+
+int cr_bins_take_segment(cr_bins *bins, const cr_bins_segment *segment)
+{
+	int strand = segment->reverse != 0, ends_row;
+	int64_t row = (segment->start - bins->start) / bins->bin, row_start;
+	open_row *open;
+	int code = make_room(bins, strand, row);
+
+	if (code)
+		return code;
+	open = find_open(bins, strand, row);
+	row_start = bins->start + row * bins->bin;
+	if (!open || segment->end > row_start + bases_of_row(bins, row))
+		return CROCUTA_EINTERNAL;
+	if (strand == bins->primary)
+		bins->n_bases[row % bins->options.capacity] += segment->n_bases;
+	if (bins->extra)
+		ends_row = segment->is_last;
+	else if (segment->reverse)
+		ends_row = segment->start == row_start;
+	else
+		ends_row = segment->end == row_start + bases_of_row(bins, row);
+	cr_pool_merge(&open->pool, segment->values, segment->count, ends_row);
+	count_taken(bins, strand, open, segment->count);
 	return 0;
 }

@@ -57,6 +57,20 @@ typedef struct cr_bins_vector {
 /* 0, what the sink returned, or CROCUTA_EINTERNAL when the ring would overflow. */
 int cr_bins_take(cr_bins *bins, const cr_bins_vector *vector);
 
+/* Vectors of one strand that follow each other in one row, pooled already. */
+typedef struct cr_bins_segment {
+	int64_t start, end;   /* their bases, in one row of the interval */
+	int64_t count;        /* vectors: end - start, and the extra ones among them */
+	const double *values; /* (width), as of cr_pool_merge */
+	int reverse;          /* strand */
+	int64_t n_bases;      /* N among the bases; looked at on the first strand only */
+	int is_last;          /* with extra vectors: ends with the last one of its row; else that
+				 follows from start and end */
+} cr_bins_segment;
+
+/* As cr_bins_take. */
+int cr_bins_take_segment(cr_bins *bins, const cr_bins_segment *segment);
+
 /* Hand over what is ready; CROCUTA_EINTERNAL when `whole` and something is missing. */
 int cr_bins_flush(cr_bins *bins, int whole);
 

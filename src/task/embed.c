@@ -26,7 +26,8 @@ void cr_embed_log(const cr_embed *embed, int level, const char *format, ...)
 static int poll_caller(void *user, int64_t tokens_done, const char *contig)
 {
 	cr_embed *embed = user;
-	crocuta_progress progress = {.contig = contig, .bases_done = embed->bases_out};
+	crocuta_progress progress = {.contig = contig,
+				     .bases_done = atomic_load(&embed->bases_out)};
 	double now;
 
 	if (!embed->options.progress)
@@ -83,7 +84,7 @@ static int take_rows(void *user, const cr_job_rows *rows, crocuta_error *error)
 
 	if (end > rows->job->end)
 		end = rows->job->end;
-	embed->bases_out += end - rows->start;
+	atomic_fetch_add(&embed->bases_out, end - rows->start);
 	for (int64_t i = 0; i < rows->count; i++) {
 		if (!is_skipped(embed, rows, i))
 			continue;
@@ -104,6 +105,7 @@ static int open_embed(cr_embed *embed, const crocuta_model *model,
 
 	memset(embed, 0, sizeof *embed);
 	memset(report, 0, sizeof *report);
+	embed->opened = cr_wall_seconds();
 	embed->model = model;
 	embed->info = crocuta_model_get_info(model);
 	embed->options = *options;
@@ -122,9 +124,9 @@ static int open_embed(cr_embed *embed, const crocuta_model *model,
 
 static void close_embed(cr_embed *embed)
 {
+	cr_passes_free(embed->passes); /* whose thread uses the writer */
 	if (embed->kind && embed->writer)
 		embed->kind->free(embed->writer);
-	cr_passes_free(embed->passes);
 	crocuta_session_free(embed->session);
 	json_decref(embed->provenance);
 	cr_regions_free(embed->regions);
@@ -181,9 +183,11 @@ static void announce(const cr_embed *embed)
 	cr_embed_log(embed, CROCUTA_LOG_NOTICE, "%s%s", rows, windows);
 	cr_embed_log(
 		embed, CROCUTA_LOG_NOTICE,
-		"%s of %lld bases, %s convolution, %s kernels, %d threads, %lld bytes of memory",
+		"%s of %lld bases, on %s in %s, %s convolution, %s kernels, %d threads, %lld bytes "
+		"of memory",
 		embed->options.stream ? "stream with a context" : "windows",
-		(long long)(embed->options.stream ? plan->stream_context : r->window),
+		(long long)(embed->options.stream ? plan->stream_context : r->window), plan->device,
+		plan->dtype,
 		plan->convolution ? plan->convolution : "direct",
 		plan->isa ? plan->isa : "reference", plan->threads, (long long)r->memory_bytes);
 }
@@ -226,6 +230,7 @@ static int run_session(cr_embed *embed)
 	code = cr_passes_new(&embed->passes_options, embed->session, &embed->passes, embed->error);
 	if (!code)
 		code = start_writer(embed);
+	embed->begun = cr_wall_seconds();
 	if (!code)
 		code = embed->reference ? cr_embed_contigs(embed) : cr_embed_records(embed);
 	if (!code)
@@ -247,6 +252,9 @@ static void fill_report(cr_embed *embed)
 	report->folded = counts.letters.folded;
 	report->lower_case = counts.letters.lower_case;
 	report->n_bases = counts.letters.n_bases;
+	report->prepare_seconds = embed->begun - embed->opened;
+	report->run_seconds = cr_wall_seconds() - embed->begun;
+	report->model_seconds = counts.model_seconds;
 	crocuta_session_get_times(embed->session, &report->times, 0);
 }
 

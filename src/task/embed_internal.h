@@ -2,6 +2,8 @@
 #ifndef CR_TASK_EMBED_INTERNAL_H
 #define CR_TASK_EMBED_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include <crocuta/embed.h>
 
 #include "io/contigs.h"
@@ -32,8 +34,9 @@ typedef struct cr_embed {
 	json_t *provenance;
 	void *writer;
 	int64_t tokens_total; /* -1: unknown */
-	int64_t bases_out, rows_out;
-	double polled;
+	atomic_llong bases_out; /* written by the sink's thread, shown by the calling one */
+	int64_t rows_out;
+	double polled, opened, begun; /* clock */
 } cr_embed;
 
 /* Inputs of a run, for the comparison with outputs. */

@@ -252,6 +252,8 @@ int cr_embed_settle(cr_embed *embed)
 	p->tokens.softmask_n = o->softmask_n;
 	p->tokens.n_as_pad = o->n_as_pad;
 	embed->session_options = o->session;
+	embed->session_options.log = o->log;
+	embed->session_options.user = o->user;
 	embed->session_options.stream = o->stream;
 	embed->session_options.max_length = o->stream ? 1 : o->window + specials;
 	return CROCUTA_OK;

@@ -176,6 +176,9 @@ int cr_embed_count(cr_embed *embed, const crocuta_plan *plan)
 	report->bases = report->windows = report->tokens = report->rows = -1;
 	report->output_bytes = -1;
 	report->contigs = cr_contigs_count(embed->contigs);
+	/* a GPU's rows would wait for the bus */
+	p->pooled = !strcmp(plan->device, "cuda") && !o->stream && !o->track &&
+		    (!o->bin || o->bin >= CR_PASSES_POOLED_BIN);
 	p->longest_rows = embed->by_record ? 1 : 1024;
 	p->smallest_bin = o->bin ? o->bin : INT64_MAX;
 	if (embed->reference) {

@@ -30,6 +30,11 @@ static int add_record(cr_embed *embed, const cr_record *record)
 	if (embed->by_record) {
 		job.name = record->name;
 	} else {
+		/* tracks look contigs up while the passes before this one are written */
+		code = embed->kind->sorted ? cr_passes_wait(embed->passes, embed->error)
+					   : CROCUTA_OK;
+		if (code)
+			return code;
 		job.contig_index = cr_contigs_count(embed->own_contigs);
 		code = cr_contigs_add(embed->own_contigs, record->name, strlen(record->name),
 				      record->length, embed->error);

@@ -1,4 +1,4 @@
-/* passes.c - jobs into windows, windows into batches; see passes.h.
+/* passes.c - jobs into windows, windows into batches; see passes.h. passes_run.c runs them.
  *
  * Windows of both strands of a job are queued in the order in which their reported ranges start, so
  * that at any time less than one window of rows waits for the other strand. */
@@ -11,8 +11,14 @@
 #include "seq/windows.h"
 #include "task/passes_internal.h"
 
-#define ITEMS_MAX 1024
-#define TOKENS_MIN 65536 /* of a batch: many short records share a call */
+/* Sequences and tokens of a batch. Many short records share a call, and a call has several of what the
+ * session computes together, because it hides the copies of one behind the next. */
+#define ITEMS_LEAST 1024
+#define ITEMS_MOST 16384
+#define TOKENS_LEAST 65536
+#define TOKENS_MOST ((int64_t)64 << 20)
+#define BATCHES_CPU 4
+#define BATCHES_GPU 16 /* between two runs a GPU waits for the host */
 
 static int64_t larger(int64_t a, int64_t b)
 {
@@ -29,50 +35,52 @@ static int64_t longest_sequence(const cr_passes_options *options)
 	return options->window + (options->cls != 0) + (options->sep != 0);
 }
 
+/* Tokens of the first batch, which nothing hides. */
+static int64_t first_tokens(const cr_passes_options *options, const crocuta_plan *plan)
+{
+	return larger(plan->batch * longest_sequence(options), TOKENS_LEAST);
+}
+
+static int64_t batches(const crocuta_plan *plan)
+{
+	return plan->devices ? BATCHES_GPU : BATCHES_CPU;
+}
+
 static int64_t batch_tokens(const cr_passes_options *options, const crocuta_plan *plan)
 {
-	return larger(plan->batch * longest_sequence(options), TOKENS_MIN);
+	int64_t longest = longest_sequence(options);
+	int64_t tokens = smaller(batches(plan) * plan->batch * longest, TOKENS_MOST);
+
+	tokens = larger(tokens, larger(plan->gather, 2) * longest);
+	return larger(tokens, first_tokens(options, plan));
 }
 
-static int64_t rows_of(const cr_job *job)
+static int64_t batch_items(const crocuta_plan *plan)
 {
-	return (job->end - job->start - 1) / job->bin + 1;
+	return larger(smaller(batches(plan) * plan->batch, ITEMS_MOST),
+		      larger(plan->gather, ITEMS_LEAST));
 }
 
-/* Rows that may have to wait at once. */
-static int64_t bins_capacity(const cr_passes_options *options, int64_t job_rows)
+/* Segments of a batch: a bin may be cut by two windows. */
+static int64_t batch_segments(const cr_passes_options *options, const crocuta_plan *plan)
 {
-	int64_t chunk = larger(65536 / options->width, 16), needed = chunk;
-
-	if (options->strands != CROCUTA_STRANDS_FORWARD)
-		needed = options->stream ? job_rows
-					 : options->window / larger(options->smallest_bin, 1) + 3;
-	return larger(smaller(needed, job_rows), 1);
-}
-
-static cr_bins_options bins_options(cr_passes *passes, const cr_passes_options *options,
-				    int64_t job_rows)
-{
-	cr_bins_options result = {
-		.width = options->scalar.kind ? 1 : options->width,
-		.strands = options->strands,
-		.pool = options->pool,
-		.capacity = bins_capacity(options, job_rows),
-		.sink = cr_passes_rows_out,
-		.user = passes,
-	};
-
-	return result;
+	return batch_tokens(options, plan) / larger(options->smallest_bin, CR_PASSES_POOLED_BIN) +
+	       2 * batch_items(plan);
 }
 
 int64_t cr_passes_bytes(const cr_passes_options *options, const crocuta_plan *plan)
 {
-	cr_bins_options bins = bins_options(NULL, options, options->longest_rows);
-	int64_t buffers = options->stream ? cr_stream_buffer_bytes(plan)
-					  : batch_tokens(options, plan) + options->window;
+	cr_bins_options bins = cr_passes_bins_options(NULL, options, options->longest_rows);
+	int64_t items = batch_items(plan), batch, bytes = cr_bins_bytes(&bins);
 
-	return cr_bins_bytes(&bins) + buffers +
-	       ITEMS_MAX * (int64_t)(sizeof(cr_item) + sizeof(crocuta_sequence) + sizeof(cr_job));
+	if (options->stream)
+		return bytes + cr_stream_buffer_bytes(plan) + (int64_t)sizeof(cr_job);
+	batch = batch_tokens(options, plan) +
+		items * (int64_t)(sizeof(cr_item) + sizeof(crocuta_sequence));
+	if (options->pooled)
+		batch += items * (int64_t)sizeof(crocuta_segments) +
+			 batch_segments(options, plan) * (int64_t)sizeof(int64_t);
+	return bytes + 2 * batch + options->window + 3 * items * (int64_t)sizeof(cr_job);
 }
 
 /* The grid of one strand: the job's interval with left context from its contig. A job of at most
@@ -119,27 +127,51 @@ void cr_passes_count(const cr_passes_options *options, const crocuta_plan *plan,
 	}
 }
 
+static int allocate_batch(const cr_passes *passes, cr_batch *batch)
+{
+	const size_t items = (size_t)passes->items_max;
+
+	batch->items = cr_calloc(items, sizeof *batch->items);
+	batch->sequences = cr_calloc(items, sizeof *batch->sequences);
+	batch->tokens = cr_calloc((size_t)passes->token_capacity, 1);
+	if (passes->options.pooled) {
+		batch->segments = cr_calloc(items, sizeof *batch->segments);
+		batch->ends = cr_calloc((size_t)passes->ends_capacity, sizeof *batch->ends);
+		if (!batch->segments || !batch->ends)
+			return -1;
+	}
+	return batch->items && batch->sequences && batch->tokens ? 0 : -1;
+}
+
 static int allocate(cr_passes *passes)
 {
 	const cr_passes_options *options = &passes->options;
 
-	passes->items = cr_calloc(ITEMS_MAX, sizeof *passes->items);
-	passes->sequences = cr_calloc(ITEMS_MAX, sizeof *passes->sequences);
-	passes->jobs = cr_calloc(ITEMS_MAX + 1, sizeof *passes->jobs);
-	if (!passes->items || !passes->sequences || !passes->jobs)
+	passes->items_max = batch_items(passes->plan);
+	/* jobs of the batch that runs, of the one that is filled, and the one that the progress names */
+	passes->jobs_max = options->stream ? 1 : 3 * passes->items_max;
+	passes->jobs = cr_calloc((size_t)passes->jobs_max, sizeof *passes->jobs);
+	if (!passes->jobs)
 		return -1;
 	if (options->stream)
 		return cr_stream_allocate(passes);
 	passes->token_capacity = batch_tokens(options, passes->plan);
-	passes->tokens = cr_calloc((size_t)passes->token_capacity, 1);
+	passes->ends_capacity = batch_segments(options, passes->plan);
+	for (int i = 0; i < 2; i++)
+		if (allocate_batch(passes, &passes->batches[i]))
+			return -1;
 	passes->letters = cr_calloc((size_t)options->window, 1);
-	return passes->tokens && passes->letters ? 0 : -1;
+	return passes->letters ? 0 : -1;
 }
 
 int cr_passes_new(const cr_passes_options *options, crocuta_session *session, cr_passes **out,
 		  crocuta_error *error)
 {
+	static const int kinds[] = {[CR_POOL_MEAN] = CROCUTA_POOL_SUM,
+				    [CR_POOL_LAST] = CROCUTA_POOL_LAST,
+				    [CR_POOL_MAX] = CROCUTA_POOL_MAX};
 	cr_passes *passes = cr_calloc(1, sizeof *passes);
+	int code = CROCUTA_OK;
 
 	*out = NULL;
 	if (passes) {
@@ -150,6 +182,8 @@ int cr_passes_new(const cr_passes_options *options, crocuta_session *session, cr
 		passes->request.want_hidden = !options->scalar.kind;
 		passes->request.want_logits = options->scalar.kind != 0;
 		passes->request.user = passes;
+		passes->pooling.kind = kinds[options->pool];
+		passes->filling = &passes->batches[0];
 		passes->active_job = passes->active_item = -1;
 	}
 	if (!passes || allocate(passes)) {
@@ -158,140 +192,37 @@ int cr_passes_new(const cr_passes_options *options, crocuta_session *session, cr
 			error, CROCUTA_EMEMORY, "no memory for %lld bytes of buffers",
 			(long long)cr_passes_bytes(options, crocuta_session_get_plan(session)));
 	}
-	*out = passes;
-	return CROCUTA_OK;
+	if (!options->stream)
+		code = cr_worker_start(passes, error);
+	if (code)
+		cr_passes_free(passes);
+	else
+		*out = passes;
+	return code;
 }
 
 void cr_passes_free(cr_passes *passes)
 {
 	if (!passes)
 		return;
-	for (int i = 0; passes->jobs && i <= ITEMS_MAX; i++) {
+	cr_worker_stop(passes);
+	for (int64_t i = 0; passes->jobs && i < passes->jobs_max; i++) {
 		cr_free((void *)passes->jobs[i].contig);
 		cr_free((void *)passes->jobs[i].name);
 	}
 	cr_bins_free(passes->bins);
-	cr_free(passes->items);
-	cr_free(passes->sequences);
+	for (int i = 0; i < 2; i++) {
+		cr_free(passes->batches[i].items);
+		cr_free(passes->batches[i].sequences);
+		cr_free(passes->batches[i].segments);
+		cr_free(passes->batches[i].ends);
+		cr_free(passes->batches[i].tokens);
+	}
 	cr_free(passes->jobs);
 	cr_free(passes->tokens);
 	cr_free(passes->letters);
 	cr_free(passes->history);
 	cr_free(passes);
-}
-
-/* The job that item or stream rows belong to becomes the one that bins works on. */
-int cr_passes_activate(cr_passes *passes, int64_t number)
-{
-	const cr_job *job = &passes->jobs[number % (ITEMS_MAX + 1)];
-	cr_bins_options options;
-	int64_t rows = rows_of(job);
-
-	if (passes->active_job == number)
-		return 0;
-	if (!passes->bins || bins_capacity(&passes->options, rows) > passes->bins_capacity) {
-		cr_bins_free(passes->bins);
-		options = bins_options(passes, &passes->options,
-				       larger(rows, passes->options.longest_rows));
-		passes->bins = cr_bins_new(&options);
-		passes->bins_capacity = options.capacity;
-		if (!passes->bins)
-			return cr_fail(passes->error, CROCUTA_EMEMORY, "no memory for %lld rows",
-				       (long long)options.capacity);
-	}
-	cr_bins_start(passes->bins, job->start, job->end, job->bin,
-		      passes->options.pool_specials ? passes->options.cls + passes->options.sep
-						    : 0);
-	passes->active_job = number;
-	return 0;
-}
-
-const cr_job *cr_passes_active(const cr_passes *passes)
-{
-	return &passes->jobs[passes->active_job % (ITEMS_MAX + 1)];
-}
-
-/* Rows as bins hands them over: on to the caller's sink with the job they belong to. */
-int cr_passes_rows_out(void *user, int64_t first, int64_t count, const float *values,
-		       const int64_t *n_bases)
-{
-	cr_passes *passes = user;
-	cr_job_rows rows = {.job = cr_passes_active(passes),
-			    .count = count,
-			    .values = values,
-			    .n_bases = n_bases};
-	cr_bins_options options = bins_options(passes, &passes->options, 1);
-
-	rows.start = rows.job->start + first * rows.job->bin;
-	rows.columns = cr_bins_columns(&options);
-	return passes->options.sink(passes->options.user, &rows, passes->error);
-}
-
-int cr_passes_poll(cr_passes *passes, int64_t tokens_done)
-{
-	const char *contig = passes->active_job < 0 ? NULL : cr_passes_active(passes)->contig;
-
-	if (!passes->options.poll ||
-	    !passes->options.poll(passes->options.user, tokens_done, contig))
-		return 0;
-	return cr_fail(passes->error, CROCUTA_ESTOPPED, "stopped on request");
-}
-
-static int rows_of_batch(void *user, int64_t sequence, int64_t first, int64_t count,
-			 const float *hidden, const float *logits)
-{
-	cr_passes *passes = user;
-	const cr_item *item = &passes->items[sequence];
-	int code;
-
-	if (passes->active_item != sequence) {
-		passes->active_item = sequence;
-		code = cr_passes_activate(passes, item->job);
-		if (!code)
-			code = cr_reader_begin(passes, &item->reader);
-		if (code)
-			return code;
-	}
-	code = cr_reader_rows(passes, &item->reader, first, count, hidden, logits);
-	if (!code && first + count == item->reader.length && item->last_of_job)
-		code = cr_bins_flush(passes->bins, 1);
-	if (!code)
-		code = cr_passes_poll(passes,
-				      passes->counts.tokens + item->tokens_before + first + count);
-	if (code == CROCUTA_EINTERNAL)
-		cr_fail(passes->error, code, "rows of a window came out of order");
-	return code;
-}
-
-static int run_batch(cr_passes *passes, crocuta_error *error)
-{
-	int64_t tokens = 0;
-	int code;
-
-	if (!passes->item_count)
-		return CROCUTA_OK;
-	passes->error = error;
-	code = cr_passes_poll(passes, passes->counts.tokens);
-	if (code)
-		return code;
-	for (int64_t i = 0; i < passes->item_count; i++) {
-		const cr_item *item = &passes->items[i];
-		int64_t report_from = item->reader.report_from;
-
-		passes->sequences[i].tokens = item->reader.tokens;
-		passes->sequences[i].length = item->reader.length;
-		passes->sequences[i].report_from = report_from;
-		tokens += item->reader.length;
-	}
-	passes->active_item = -1;
-	passes->request.rows = rows_of_batch;
-	code = crocuta_session_run(passes->session, passes->sequences, passes->item_count,
-				   &passes->request, error);
-	passes->counts.tokens += tokens;
-	passes->counts.windows += passes->item_count;
-	passes->item_count = 0;
-	passes->tokens_used = 0;
-	return code;
 }
 
 /* Letters [start, end) of the job as token ids at out; counted where [count_start, count_end). */
@@ -321,28 +252,55 @@ int cr_passes_encode(cr_passes *passes, const cr_job *job, const cr_span *span,
 	return CROCUTA_OK;
 }
 
+/* Does a window of so many tokens still go into the batch? */
+static int has_room(const cr_passes *passes, int64_t length)
+{
+	const cr_batch *batch = passes->filling;
+	int64_t capacity = passes->batches_run ? passes->token_capacity
+					       : first_tokens(&passes->options, passes->plan);
+
+	return batch->item_count < passes->items_max && batch->tokens_used + length <= capacity;
+}
+
+/* The segments of the window that is about to be added. */
+static int add_segments(cr_passes *passes, const cr_item *item, crocuta_error *error)
+{
+	cr_batch *batch = passes->filling;
+	crocuta_segments *segments = &batch->segments[batch->item_count];
+	int64_t *ends = batch->ends + batch->ends_used;
+
+	segments->ends = ends;
+	segments->count = cr_reader_segments(passes, &item->reader,
+					     cr_passes_job(passes, item->job), ends,
+					     passes->ends_capacity - batch->ends_used);
+	if (segments->count < 0)
+		return cr_fail(error, CROCUTA_EINTERNAL, "bins are too small to be pooled");
+	batch->ends_used += segments->count;
+	return CROCUTA_OK;
+}
+
 static int add_window(cr_passes *passes, int64_t number, const cr_window *window, int reverse,
 		      int last_of_job, crocuta_error *error)
 {
 	const cr_passes_options *options = &passes->options;
-	const cr_job *job = &passes->jobs[number % (ITEMS_MAX + 1)];
+	const cr_job *job = cr_passes_job(passes, number);
 	int64_t bases = window->end - window->start;
 	int64_t length = bases + options->cls + options->sep;
 	cr_span span = {window->start, window->end}, counted = {0, 0};
+	cr_batch *batch;
 	cr_item *item;
 	uint8_t *tokens;
-	int code = CROCUTA_OK;
+	int code = has_room(passes, length) ? cr_worker_poll(passes, error)
+					    : cr_worker_submit(passes, error);
 
-	if (passes->item_count == ITEMS_MAX ||
-	    passes->tokens_used + length > passes->token_capacity)
-		code = run_batch(passes, error);
 	if (code)
 		return code;
-	tokens = passes->tokens + passes->tokens_used;
-	item = &passes->items[passes->item_count];
+	batch = passes->filling;
+	tokens = batch->tokens + batch->tokens_used;
+	item = &batch->items[batch->item_count];
 	item->job = number;
 	item->last_of_job = last_of_job;
-	item->tokens_before = passes->tokens_used;
+	item->tokens_before = batch->tokens_used;
 	item->reader = (cr_reader){.reverse = reverse,
 				   .start = window->start,
 				   .end = window->end,
@@ -364,15 +322,16 @@ static int add_window(cr_passes *passes, int64_t number, const cr_window *window
 	if (reverse)
 		cr_tokens_reverse_complement(tokens + options->cls, bases);
 	cr_reader_report_from(passes, &item->reader);
-	passes->tokens_used += length;
-	passes->item_count++;
-	return CROCUTA_OK;
+	code = options->pooled ? add_segments(passes, item, error) : CROCUTA_OK;
+	batch->tokens_used += length;
+	batch->item_count++;
+	return code;
 }
 
 static int add_windows(cr_passes *passes, int64_t number, crocuta_error *error)
 {
 	const cr_passes_options *options = &passes->options;
-	const cr_job *job = &passes->jobs[number % (ITEMS_MAX + 1)];
+	const cr_job *job = cr_passes_job(passes, number);
 	int64_t count[2] = {0, 0}, next[2] = {0, 0};
 	cr_windows grid[2];
 
@@ -408,7 +367,7 @@ static int add_windows(cr_passes *passes, int64_t number, crocuta_error *error)
 /* Keep a copy of the job in the ring of those that still have windows waiting. */
 static int keep_job(cr_passes *passes, const cr_job *job, crocuta_error *error)
 {
-	cr_job *kept = &passes->jobs[passes->job_count % (ITEMS_MAX + 1)];
+	cr_job *kept = &passes->jobs[passes->job_count % passes->jobs_max];
 
 	cr_free((void *)kept->contig);
 	cr_free((void *)kept->name);
@@ -423,23 +382,45 @@ static int keep_job(cr_passes *passes, const cr_job *job, crocuta_error *error)
 int cr_passes_add(cr_passes *passes, const cr_job *job, crocuta_error *error)
 {
 	int64_t number = passes->job_count;
-	int code = keep_job(passes, job, error);
+	int code = keep_job(passes, job, error), earlier;
 
 	if (code)
 		return code;
 	passes->job_count++;
 	passes->counts.bases += job->end - job->start;
-	passes->error = error;
-	return passes->options.stream ? cr_stream_run(passes, number, error)
-				      : add_windows(passes, number, error);
+	if (passes->options.stream)
+		return cr_stream_run(passes, number, error);
+	code = add_windows(passes, number, error);
+	if (code && code != CROCUTA_ESTOPPED) {
+		/* what is wrong with bases before these comes first */
+		crocuta_error mine = *error;
+
+		earlier = cr_worker_wait(passes, error);
+		if (earlier)
+			return earlier;
+		*error = mine;
+	}
+	return code;
+}
+
+int cr_passes_wait(cr_passes *passes, crocuta_error *error)
+{
+	return passes->options.stream ? CROCUTA_OK : cr_worker_wait(passes, error);
 }
 
 int cr_passes_finish(cr_passes *passes, crocuta_error *error)
 {
-	return run_batch(passes, error);
+	int code = CROCUTA_OK;
+
+	if (!passes->options.stream)
+		code = cr_worker_submit(passes, error);
+	return code ? code : cr_passes_wait(passes, error);
 }
 
 cr_passes_counts cr_passes_get_counts(const cr_passes *passes)
 {
-	return passes->counts;
+	cr_passes_counts counts = passes->counts;
+
+	counts.model_seconds = passes->model_seconds;
+	return counts;
 }

@@ -3,7 +3,8 @@
  * A job is an interval to report on and where its bases come from. Jobs are cut into windows
  * (seq/windows), the windows of several jobs are gathered until a batch is full, and the vectors or
  * scalars that the session hands over are pooled into rows (bins.h), which reach the sink job by
- * job, in order. With `stream`, a job goes through crocuta_session_stream instead. */
+ * job, in order, on a thread of their own: while one batch is computed, the next is fetched. With
+ * `stream`, a job goes through crocuta_session_stream instead, on the calling thread. */
 #ifndef CR_TASK_PASSES_H
 #define CR_TASK_PASSES_H
 
@@ -39,9 +40,10 @@ typedef struct cr_job_rows {
 	const float *values;    /* (count, columns) */
 	const int64_t *n_bases; /* (count) */
 } cr_job_rows;
+/* One call at a time, but on another thread than the one that calls cr_passes_add. */
 typedef int cr_rows_sink(void *user, const cr_job_rows *rows, crocuta_error *error);
 
-/* Poll for a stop; nonzero ends the run with CROCUTA_ESTOPPED. */
+/* Poll for a stop, on the calling thread; nonzero ends the run with CROCUTA_ESTOPPED. */
 typedef int cr_poll_fn(void *user, int64_t tokens_done, const char *contig);
 
 typedef struct cr_passes_options {
@@ -55,14 +57,20 @@ typedef struct cr_passes_options {
 	cr_token_options tokens;
 	int64_t longest_rows; /* rows of the longest job, for streams of the reverse strand */
 	int64_t smallest_bin; /* of all jobs */
+	int pooled; /* the session pools vectors, and hands over a segment of a row at a time: not with
+		       a scalar or a stream, for jobs of one row or bins of POOLED_BIN or more */
 	cr_rows_sink *sink;
 	cr_poll_fn *poll;
 	void *user; /* of both */
 } cr_passes_options;
 
+/* From this size of a bin on a pooled vector is smaller than the rows it is made of. */
+#define CR_PASSES_POOLED_BIN 4
+
 typedef struct cr_passes_counts {
 	int64_t windows, tokens, bases;
 	cr_base_counts letters;
+	double model_seconds; /* that the session was computing or handing over */
 } cr_passes_counts;
 
 typedef struct cr_passes cr_passes;
@@ -79,12 +87,16 @@ CROCUTA_CHECKED int cr_passes_new(const cr_passes_options *options, crocuta_sess
 				  cr_passes **passes, crocuta_error *error);
 void cr_passes_free(cr_passes *passes);
 
-/* One more job; runs full batches. */
+/* One more job; full batches begin to run. error must not be NULL. */
 CROCUTA_CHECKED int cr_passes_add(cr_passes *passes, const cr_job *job, crocuta_error *error);
 
-/* Run what waits. */
+/* Until all that has begun to run is done. */
+CROCUTA_CHECKED int cr_passes_wait(cr_passes *passes, crocuta_error *error);
+
+/* Run what is left, to its end. */
 CROCUTA_CHECKED int cr_passes_finish(cr_passes *passes, crocuta_error *error);
 
+/* After cr_passes_finish. */
 cr_passes_counts cr_passes_get_counts(const cr_passes *passes);
 
 #endif

@@ -32,6 +32,11 @@ void cr_reader_report_from(const cr_passes *passes, cr_reader *reader)
 	reader->report_from = first;
 }
 
+static int is_n(const cr_passes *passes, uint8_t token)
+{
+	return token == CR_TOKEN_N || (passes->options.tokens.n_as_pad && token == CR_TOKEN_PAD);
+}
+
 /* Hand the vector of token t to bins, if its base is to be reported. */
 static int take(cr_passes *passes, const cr_reader *reader, int64_t t, const float *values)
 {
@@ -47,8 +52,7 @@ static int take(cr_passes *passes, const cr_reader *reader, int64_t t, const flo
 		   vector.position >= reader->report.end) {
 		return 0;
 	} else {
-		vector.is_n = token == CR_TOKEN_N ||
-			      (passes->options.tokens.n_as_pad && token == CR_TOKEN_PAD);
+		vector.is_n = is_n(passes, token);
 	}
 	vector.is_last = t == reader->length - 1;
 	return cr_bins_take(passes->bins, &vector);
@@ -101,4 +105,60 @@ int cr_reader_rows(cr_passes *passes, const cr_reader *reader, int64_t first, in
 			return code;
 	}
 	return 0;
+}
+
+/* ---- pooled rows ----------------------------------------------------------------------------- */
+
+int64_t cr_reader_segments(const cr_passes *passes, const cr_reader *reader, const cr_job *job,
+			   int64_t *ends, int64_t room)
+{
+	const cr_span *report = &reader->report;
+	int64_t row = reader->report_from, left = report->end - report->start, count = 0;
+	/* bases of the first segment: up to its bin's end in reading direction */
+	int64_t here = reader->reverse ? (report->end - job->start - 1) % job->bin + 1
+				       : job->bin - (report->start - job->start) % job->bin;
+
+	if (passes->options.pool_specials) { /* the record's only row, special tokens and all */
+		if (room < 1)
+			return -1;
+		ends[0] = reader->length;
+		return 1;
+	}
+	for (; left > 0; here = job->bin) {
+		here = here < left ? here : left;
+		if (count == room)
+			return -1;
+		row += here;
+		left -= here;
+		ends[count++] = row;
+	}
+	return count;
+}
+
+int cr_reader_segment(cr_passes *passes, const cr_reader *reader, int64_t from, int64_t to,
+		      const double *values)
+{
+	int64_t first = base_of(reader, reader->reverse ? to - 1 : from);
+	cr_bins_segment segment = {.start = first,
+				   .end = first + to - from,
+				   .count = to - from,
+				   .values = values,
+				   .reverse = reader->reverse,
+				   .is_last = to == reader->length};
+
+	if (passes->options.pool_specials) {
+		segment.start = reader->start;
+		segment.end = reader->end;
+	}
+	if (!cr_all_finite_doubles(values, passes->options.width))
+		return cr_fail(passes->error, CROCUTA_ENUMERIC,
+			       "\"%.100s\" bases %lld to %lld, %s strand: the model gave NaN or "
+			       "infinity; the weights or this machine are at fault, nothing is "
+			       "written",
+			       cr_passes_active(passes)->contig, (long long)segment.start + 1,
+			       (long long)segment.end, reader->reverse ? "reverse" : "forward");
+	if (reader->reverse == !cr_strand_used(passes->options.strands, 0))
+		for (int64_t t = from; t < to; t++)
+			segment.n_bases += is_n(passes, token_at(reader, t));
+	return cr_bins_take_segment(passes->bins, &segment);
 }

@@ -3,6 +3,7 @@
  * A job that does not start at its contig's start is given the model's full length of context. The
  * reverse strand goes first and its pooled rows wait in memory, because it ends where the rows to
  * write begin. */
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "task/passes_internal.h"
@@ -104,6 +105,7 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 	passes->request.rows = rows_of_stream;
 	while (loaded < total) {
 		int64_t count = total - loaded < passes->chunk ? total - loaded : passes->chunk;
+		double start;
 		int64_t fed;
 
 		code = load(passes, job, loaded, count, passes->tokens + carried, error);
@@ -116,9 +118,11 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 		fed = carried + count - (loaded < total);
 		if (!code)
 			code = cr_passes_poll(passes, passes->counts.tokens + loaded - count);
+		start = cr_wall_seconds();
 		if (!code)
 			code = crocuta_session_stream(passes->session, passes->tokens, fed,
 						      loaded == total, &passes->request, error);
+		passes->model_seconds += cr_wall_seconds() - start;
 		if (code)
 			return code;
 		carried = loaded < total;
@@ -132,8 +136,11 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 
 int cr_stream_run(cr_passes *passes, int64_t number, crocuta_error *error)
 {
-	int code = cr_passes_activate(passes, number);
+	int code;
 
+	passes->error = error;
+	passes->active_job = -1; /* the ring holds one job */
+	code = cr_passes_activate(passes, number);
 	if (code)
 		return code;
 	for (int reverse = 1; reverse >= 0 && !code; reverse--)

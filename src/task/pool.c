@@ -45,6 +45,26 @@ void cr_pool_take(cr_pool *pool, const float *vector, int is_last)
 	pool->valid++;
 }
 
+void cr_pool_merge(cr_pool *pool, const double *values, int64_t count, int is_last)
+{
+	const size_t bytes = (size_t)pool->columns * sizeof *values;
+
+	if (pool->kind == CR_POOL_LAST) {
+		if (!is_last)
+			return;
+		memcpy(pool->values, values, bytes);
+		pool->valid++;
+		return;
+	}
+	for (int64_t i = 0; i < pool->columns; i++) {
+		if (pool->kind == CR_POOL_MEAN)
+			pool->values[i] += values[i];
+		else if (!pool->valid || values[i] > pool->values[i])
+			pool->values[i] = values[i];
+	}
+	pool->valid += count;
+}
+
 void cr_pool_result(const cr_pool *pool, float *out)
 {
 	double scale = pool->kind == CR_POOL_MEAN && pool->valid ? 1.0 / (double)pool->valid : 1.0;
@@ -74,4 +94,13 @@ int cr_all_finite(const float *values, int64_t count)
 	for (int lane = 0; lane < LANES; lane++)
 		worst = largest[lane] > worst ? largest[lane] : worst;
 	return worst < 0x7f800000u; /* infinity and NaN have all exponent bits set */
+}
+
+int cr_all_finite_doubles(const double *values, int64_t count)
+{
+	double zero = 0;
+
+	for (int64_t i = 0; i < count; i++)
+		zero += values[i] * 0.0; /* NaN from infinity and NaN */
+	return zero == 0.0;
 }

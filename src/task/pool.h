@@ -25,10 +25,15 @@ void cr_pool_clear(cr_pool *pool);
 /* Take one vector; is_last: the one that "last" keeps. */
 void cr_pool_take(cr_pool *pool, const float *vector, int is_last);
 
+/* Take `count` vectors that were pooled elsewhere, (columns): their sum, the largest, or the last one,
+ * as the kind asks; is_last: the last one is the one that "last" keeps. */
+void cr_pool_merge(cr_pool *pool, const double *values, int64_t count, int is_last);
+
 /* Pooled values as floats; NaN everywhere when nothing was taken. */
 void cr_pool_result(const cr_pool *pool, float *out);
 
 /* 1 when every value is finite. */
 int cr_all_finite(const float *values, int64_t count);
+int cr_all_finite_doubles(const double *values, int64_t count);
 
 #endif

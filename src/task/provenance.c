@@ -152,7 +152,7 @@ json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
 	json_object_set_new(object, "model", about_model(embed->info));
 	json_object_set_new(object, "input", about_input(embed));
 	add_rows(object, embed);
-	json_object_set_new(object, "compute", json_string("f32"));
+	json_object_set_new(object, "compute", json_string(plan->dtype));
 	json_object_set_new(object, "device", json_string(plan->device));
 	json_object_set_new(object, "isa", json_string(plan->isa ? plan->isa : "reference"));
 	json_object_set_new(object, "convolution",

@@ -221,10 +221,11 @@ static void announce(const cr_score *score)
 	const crocuta_plan *plan = &r->plan;
 
 	cr_score_log(score, CROCUTA_LOG_NOTICE,
-		     "windows of %lld bases, %lld or more of them compared, %s; %s convolution, %s "
-		     "kernels, %d threads, %lld bytes of memory",
+		     "windows of %lld bases, %lld or more of them compared, %s; on %s in %s, %s "
+		     "convolution, %s kernels, %d threads, %lld bytes of memory",
 		     (long long)r->window, (long long)r->readout,
 		     r->reuse ? "shared between neighbours" : "two for every ALT and strand",
+		     plan->device, plan->dtype,
 		     plan->convolution ? plan->convolution : "direct",
 		     plan->isa ? plan->isa : "reference", plan->threads,
 		     (long long)r->memory_bytes);
@@ -238,6 +239,8 @@ static int run_score(cr_score *score)
 	if (!code)
 		code = crocuta_session_new(score->model, &score->session_options, &score->session,
 					   score->error);
+	if (!code)
+		report->plan = *crocuta_session_get_plan(score->session);
 	if (!code && score->options.shards > 1)
 		code = score->options.ism ? cr_score_count_ism(score)
 					  : cr_score_count_variants(score);

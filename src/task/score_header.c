@@ -90,7 +90,7 @@ static void model_facts(facts *f, const cr_score *score)
 	add(f, "N", 0, "%s", o->n_as_pad ? "pad" : "n");
 	add(f, "CheckRef", 0, "%c", "wex"[o->check_ref]);
 	add(f, "Reuse", 0, "%s", score->reuse ? "yes" : "no");
-	add(f, "Dtype", 0, "f32");
+	add(f, "Dtype", 0, "%s", plan->dtype);
 	add(f, "Backend", 0, "%s", plan->device);
 	add(f, "Isa", 0, "%s", plan->isa ? plan->isa : "reference");
 	add(f, "Convolution", 0, "%s", plan->convolution ? plan->convolution : "direct");

@@ -273,6 +273,8 @@ int cr_score_settle(cr_score *score)
 	}
 	score->n_token = o->n_as_pad ? CR_TOKEN_PAD : CR_TOKEN_N;
 	score->session_options = o->session;
+	score->session_options.log = o->log;
+	score->session_options.user = o->user;
 	score->session_options.stream = 0;
 	score->session_options.max_length = score->placement.window;
 	score->session_options.change_length =

@@ -80,7 +80,17 @@ from() { # FILE COMMAND...
 @test "devices: cuda is not built in, others are unknown" {
 	fails 7 "built without CUDA" embed --device cuda -o out/x.npy g.fa
 	fails 7 "built without CUDA" embed --device cuda:0,1 -o out/x.npy g.fa
+	fails 7 "built without CUDA" embed --device cuda:all -o out/x.npy g.fa
 	fails 2 "give auto, cpu or cuda" embed --device tpu -o out/x.npy g.fa
+	fails 2 "give auto, cpu or cuda" embed --device cpu:0 -o out/x.npy g.fa
+	for name in cuda: cuda:x cuda:0, cuda:,1 cuda:0,all cuda:-1 cuda:1:2 cuda:12345678901; do
+		fails 2 "cuda:all" embed --device $name -o out/x.npy g.fa
+	done
+	fails 2 "" embed --dtype f16 -o out/x.npy g.fa
+	fails 2 "needs a GPU: --device cpu computes in f32" embed --device cpu --dtype bf16 -o out/x.npy g.fa
+	fails 7 "needs a GPU, and this crocuta is built without CUDA" embed --dtype bf16 -o out/x.npy g.fa
+	fails 2 "a stream is for the CPU" embed --dtype bf16 --stream -o out/x.npy g.fa
+	fails 2 "isa is for the CPU" embed --dtype bf16 --isa portable -o out/x.npy g.fa
 }
 
 @test "memory: a plan above --max-mem is refused with its figures" {

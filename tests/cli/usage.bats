@@ -81,12 +81,12 @@ setup() {
 
 @test "progress: whole lines, as often as asked" {
 	"$CROCUTA" embed -m "$MODEL" --progress 0 -o x.npy -r chr22_piece:1-20000 "$PIECE" 2> err
-	lacks 'bases/s' err
+	lacks 'bases/s.* left' err
 	"$CROCUTA" embed -m "$MODEL" --progress 1 --isa portable -@ 1 --overlap 1000 --bin 1 -o y.npy \
 		"$PIECE" 2> err &
 	child=$!
 	for _ in $(seq 200); do
-		grep -q 'bases/s' err && break
+		grep -q 'bases/s.* left' err && break
 		sleep 0.1
 	done
 	kill $child

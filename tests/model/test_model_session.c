@@ -168,6 +168,57 @@ static void refuses_what_it_cannot_do(void **state)
 	crocuta_session_free(s);
 }
 
+static int sum_pooled(void *user, int64_t sequence, int64_t first, int64_t count, const double *values)
+{
+	double *sums = user; /* by segment, of the first column */
+
+	assert_int_equal(sequence, 0);
+	for (int64_t i = 0; i < count; i++)
+		sums[first + i] = values[i * 64];
+	return 0;
+}
+
+static void segments_are_pooled(void **state)
+{
+	static const int64_t ends[] = {5, 40, 41};
+	const crocuta_segments segments = {ends, 3};
+	crocuta_pooling pooling = {CROCUTA_POOL_SUM, &segments, sum_pooled};
+	double sums[3] = {0}, expected = 0;
+	crocuta_request request = {.layer = -1, .want_hidden = 1, .user = sums, .pooling = &pooling};
+	crocuta_session *s = session_on("cpu");
+	crocuta_sequence q = {tokens, 50, 3};
+	crocuta_error error = {0};
+	collected c;
+
+	(void)state;
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), 0);
+	collect_new(&c, model, 1, LENGTH);
+	assert_int_equal(crocuta_session_run(s, &q, 1,
+					     &(crocuta_request){.layer = -1, .want_hidden = 1,
+								.rows = collect_rows, .user = &c},
+					     &error),
+			 0);
+	for (int i = 5; i < 40; i++)
+		expected += (double)c.hidden[i * 64];
+	assert_true(sums[1] == expected);
+	assert_true(sums[2] == (double)c.hidden[40 * 64]);
+	collect_free(&c);
+	q.report_from = 5; /* the first segment would be empty */
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
+	q = (crocuta_sequence){tokens, 40, 0};
+	error.code = 0;
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
+	q.length = 50;
+	pooling.kind = 0;
+	error.code = 0;
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
+	pooling.kind = CROCUTA_POOL_MAX;
+	request.want_logits = 1;
+	error.code = 0;
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
+	crocuta_session_free(s);
+}
+
 static void options_are_checked(void **state)
 {
 	static const struct {
@@ -340,6 +391,7 @@ int main(void)
 		cmocka_unit_test(reports_only_the_rows_asked_for),
 		cmocka_unit_test(stops_when_the_caller_says_so),
 		cmocka_unit_test(refuses_what_it_cannot_do),
+		cmocka_unit_test(segments_are_pooled),
 		cmocka_unit_test(options_are_checked),
 		cmocka_unit_test(shared_filters_give_the_same_bytes),
 		cmocka_unit_test(a_stream_keeps_its_layer),

@@ -29,6 +29,21 @@ static inline const cr_ops *kernel_set(int i)
 	return cr_ops_get(kernel_names[i]);
 }
 
+/* Kernel sets, then the GPU, which is held to the loops but not to a CPU's order of sums; NULL where
+ * there is none. It lacks some operators. */
+#define BACKENDS (KERNEL_SETS + 1)
+
+static inline const cr_ops *backend(int i)
+{
+	return i < KERNEL_SETS ? kernel_set(i) : cr_ops_get("cuda");
+}
+
+/* Times a kernel set's tolerance: pairs of half-precision numbers hold 22 bits, float32 24. */
+static inline double slack(int i)
+{
+	return i < KERNEL_SETS ? 1 : 4;
+}
+
 static inline const cr_ops *reference(void)
 {
 	return cr_ops_get("reference");

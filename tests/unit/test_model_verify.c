@@ -100,7 +100,7 @@ static int verify(json_t *answers, crocuta_verify_report *report, crocuta_error 
 	free(text);
 	json_decref(answers);
 	*error = (crocuta_error){0};
-	return crocuta_model_verify(model, 1, report, error);
+	return crocuta_model_verify(model, NULL, report, error);
 }
 
 static void expect(json_t *answers, int expected, const char *text)
@@ -142,7 +142,7 @@ static void verifies_the_default_model(void **state)
 	if (access("models/tiny-1k/selftest.json", F_OK))
 		skip();
 	assert_int_equal(crocuta_model_open("models/tiny-1k", NULL, &shipped, &error), 0);
-	if (crocuta_model_verify(shipped, 1, &report, &error))
+	if (crocuta_model_verify(shipped, NULL, &report, &error))
 		fail_msg("%s", error.message);
 	assert_true(report.records > 0);
 	crocuta_model_close(shipped);
@@ -177,7 +177,7 @@ static void refuses_malformed_answers(void **state)
 	json_t *answers;
 
 	(void)state;
-	assert_int_equal(crocuta_model_verify(model, 1, &report, &error), CROCUTA_EMODEL);
+	assert_int_equal(crocuta_model_verify(model, NULL, &report, &error), CROCUTA_EMODEL);
 	assert_non_null(strstr(error.message, "no selftest.json"));
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		answers = golden_answers();
@@ -208,7 +208,7 @@ static void refuses_malformed_answers(void **state)
 	json_object_set_new(json_object_get(answers, "tolerance"), "hidden", json_real(1e9));
 	expect(answers, CROCUTA_EMODEL, "tolerance");
 	fixture_write_file(directory, "selftest.json", "{", 1);
-	assert_int_equal(crocuta_model_verify(model, 1, &report, NULL), CROCUTA_EMODEL);
+	assert_int_equal(crocuta_model_verify(model, NULL, &report, NULL), CROCUTA_EMODEL);
 }
 
 int main(void)

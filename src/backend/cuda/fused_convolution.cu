@@ -1,15 +1,19 @@
 /* fused_convolution.cu - the long convolution of short sequences, whole in shared memory.
  *
- * One thread block takes two signals, packed as the real and the imaginary part of one complex signal,
- * through transform, product with two spectra, and transform back: one read and one write of each
- * activation. Stockham's algorithm in radix 8 (Govindaraju et al. 2008): every pass reads R values a
- * thread into registers, and writes them where the next pass wants them, so results are in natural
- * order and a bin and its mirror image are easy to find.
+ * One thread block takes two channels of a sequence, packed as the real and the imaginary part of
+ * one complex signal, through short filter, gate, transform, product with two spectra, transform
+ * back and gate: one read of each part of u and one write of y. Stockham's algorithm in radix 8
+ * (Govindaraju et al. 2008): every pass reads R values a thread into registers, and writes them
+ * where the next pass wants them, so results are in natural order and a bin and its mirror image
+ * are easy to find.
  */
-#include "backend/cuda/internal.cuh"
+#include "backend/cuda/transforms.cuh"
 
 #include <math.h>
 #include <stdlib.h>
+
+#define HEAD CR_CUDA_HEAD
+#define LARGEST_SIZE 16384
 
 __device__ inline float2 add(float2 a, float2 b)
 {
@@ -107,8 +111,7 @@ __device__ inline void pass(float2 *x, const float2 *twiddles, int done)
 	__syncthreads();
 }
 
-template <int LOG, int THREADS>
-__device__ inline void whole(float2 *x, const float2 *twiddles)
+template <int LOG, int THREADS> __device__ inline void whole(float2 *x, const float2 *twiddles)
 {
 	constexpr int N = 1 << LOG;
 	int done = 1;
@@ -121,25 +124,62 @@ __device__ inline void whole(float2 *x, const float2 *twiddles)
 		pass<N, THREADS, 2>(x, twiddles, done);
 }
 
-/* v (signals, length) becomes its convolution with the filters; filter (D, N / 2 + 1). */
-template <int LOG, int THREADS>
-__global__ void __launch_bounds__(THREADS)
-convolve_pairs(float *v, int64_t signals, int length, const cufftComplex *filter, int64_t width,
-	       const float2 *twiddles)
+/* y of two channels at t .. t + 3: from head at the first positions, else from x, where the first
+ * channel is the imaginary part. */
+template <typename T>
+__device__ inline void write_pair(const cr_cuda_signals &m, int64_t sequence, int64_t c, int both,
+				  int t, const float2 *x, const float (*head)[HEAD])
+{
+	float a[4], b[4];
+
+	for (int i = 0; i < 4; i++) {
+		const float2 value = x[place(t + i)];
+
+		a[i] = t < HEAD ? head[0][t + i] : value.y;
+		b[i] = t < HEAD ? head[1][t + i] : value.x;
+	}
+	cr_gate_out<T>(m, sequence, c, t, a);
+	if (both)
+		cr_gate_out<T>(m, sequence, c + 1, t, b);
+}
+
+/* Channels [first, first + channels), two by two, of every sequence. */
+template <int LOG, int THREADS, typename T>
+static __global__ void __launch_bounds__(THREADS)
+	convolve_pairs(cr_cuda_signals m, int first, int channels, const cufftComplex *filter,
+		       const float2 *twiddles)
 {
 	constexpr int N = 1 << LOG;
 	extern __shared__ float2 x[];
-	const int64_t first = 2 * (int64_t)blockIdx.x;
-	const int both = first + 1 < signals;
-	float *a = v + first * length, *b = a + length;
-	const cufftComplex *one = filter + first % width * (N / 2 + 1);
-	const cufftComplex *other = filter + (first + 1) % width * (N / 2 + 1);
+	__shared__ float input[2][HEAD], head[2][HEAD];
+	const int pairs = (channels + 1) / 2, local = (int)(blockIdx.x % pairs) * 2;
+	const int both = local + 1 < channels, length = (int)m.length;
+	const int64_t sequence = blockIdx.x / pairs, c = first + local;
+	const cufftComplex *one = filter + local * (int64_t)(N / 2 + 1);
+	const cufftComplex *other = both ? one + N / 2 + 1 : one;
 
-	for (int t = threadIdx.x; t < N; t += THREADS)
-		x[place(t)] = make_float2(t < length ? a[t] : 0, both && t < length ? b[t] : 0);
+	for (int t = 4 * threadIdx.x; t < N; t += 4 * THREADS) {
+		float a[4] = {0, 0, 0, 0}, b[4] = {0, 0, 0, 0};
+
+		if (t < length) {
+			cr_gate_in<T>(m, sequence, c, t, a);
+			if (both)
+				cr_gate_in<T>(m, sequence, c + 1, t, b);
+		}
+		for (int i = 0; i < 4; i++) {
+			x[place(t + i)] = make_float2(a[i], b[i]);
+			if (t < HEAD) {
+				input[0][t + i] = a[i];
+				input[1][t + i] = b[i];
+			}
+		}
+	}
 	__syncthreads();
+	for (int i = threadIdx.x; i < (1 + both) * HEAD; i += THREADS)
+		head[i / HEAD][i % HEAD] =
+			cr_sum_head(m.head_taps + (c + i / HEAD) * HEAD, input[i / HEAD], i % HEAD);
 	whole<LOG, THREADS>(x, twiddles);
-	/* separate the two, multiply each with its spectrum, pack; parts swapped for the way back */
+	/* separate the two, multiply each with its spectrum, pack; parts swapped for the inverse */
 	for (int f = threadIdx.x; f <= N / 2; f += THREADS) {
 		const int mirror = (N - f) & (N - 1);
 		const float2 p = x[place(f)], q = x[place(mirror)];
@@ -153,43 +193,34 @@ convolve_pairs(float *v, int64_t signals, int length, const cufftComplex *filter
 	}
 	__syncthreads();
 	whole<LOG, THREADS>(x, twiddles);
-	for (int t = threadIdx.x; t < length; t += THREADS) {
-		const float2 y = x[place(t)];
-
-		a[t] = y.y;
-		if (both)
-			b[t] = y.x;
-	}
+	for (int t = 4 * threadIdx.x; t < length; t += 4 * THREADS)
+		write_pair<T>(m, sequence, c, both, t, x, head);
 }
 
-template <int LOG, int THREADS>
-static cudaError_t launch(cr_cuda *cuda, const cufftComplex *filter, const float2 *twiddles,
-			  int64_t signals, int64_t length)
+int64_t cr_cuda_fused_size(int64_t length)
 {
-	const int bytes = (int)sizeof(float2) * ((1 << LOG) + (1 << LOG) / 16);
-	cudaError_t status = cudaFuncSetAttribute(convolve_pairs<LOG, THREADS>,
-						  cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-
-	if (status != cudaSuccess)
-		return status;
-	convolve_pairs<LOG, THREADS><<<(unsigned)((signals + 1) / 2), THREADS, bytes, cuda->stream>>>(
-		cuda->v, signals, (int)length, filter, cuda->network->width, twiddles);
-	return cudaGetLastError();
-}
-
-int cr_cuda_fused_size(int64_t length)
-{
-	int size = 128;
+	int64_t size = 128;
 
 	while (size < 2 * length)
 		size *= 2;
-	return size <= CR_CUDA_FUSED_MAX ? size : 0;
+	return size <= LARGEST_SIZE ? size : 0;
 }
 
-int cr_cuda_make_twiddles(int64_t size, float2 **twiddles, crocuta_error *error)
+static int64_t signal_bytes(int64_t size)
 {
-	float2 *host = (float2 *)malloc((size_t)size * sizeof *host);
-	cudaError_t status;
+	return (int64_t)sizeof(float2) * (size + size / 16);
+}
+
+int64_t cr_cuda_fused_shared(int64_t size)
+{
+	return signal_bytes(size) + 4 * HEAD * (int64_t)sizeof(float);
+}
+
+int cr_cuda_make_twiddles(cr_cuda *cuda, int64_t size, float2 **twiddles, crocuta_error *error)
+{
+	const int64_t bytes = size * (int64_t)sizeof **twiddles;
+	float2 *host = (float2 *)malloc((size_t)bytes);
+	int code;
 
 	if (!host)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for twiddles");
@@ -198,35 +229,68 @@ int cr_cuda_make_twiddles(int64_t size, float2 **twiddles, crocuta_error *error)
 
 		host[i] = make_float2((float)cos(angle), (float)sin(angle));
 	}
-	status = cudaMalloc(twiddles, (size_t)size * sizeof *host);
-	if (status == cudaSuccess)
-		status = cudaMemcpy(*twiddles, host, (size_t)size * sizeof *host,
-				    cudaMemcpyHostToDevice);
+	code = cr_cuda_upload(cuda, (void **)twiddles, host, bytes, error);
 	free(host);
-	return status == cudaSuccess ? 0 : cr_cuda_failed(status, "twiddles", error);
+	return code;
 }
 
-int cr_cuda_fused_convolve(cr_cuda *cuda, const cr_cuda_spectra *s, const cufftComplex *filter,
-			   int64_t signals, int64_t length, crocuta_error *error)
-{
-	cudaError_t status = cudaErrorInvalidValue;
+/* A range of channels of a pass. */
+typedef struct fused_pass {
+	const cr_cuda_signals *signals;
+	const float2 *twiddles;
+	const cufftComplex *filter;
+	int64_t batch, first, channels;
+} fused_pass;
 
-	switch (s->size) {
-#define SIZE(log, threads)                                                                         \
-	case 1 << log:                                                                             \
-		status = launch<log, threads>(cuda, filter, s->twiddles, signals, length);         \
-		break;
-	SIZE(7, 32)
-	SIZE(8, 32)
-	SIZE(9, 64)
-	SIZE(10, 128)
-	SIZE(11, 256)
-	SIZE(12, 512)
-	SIZE(13, 512)
-	SIZE(14, 1024)
-#undef SIZE
+template <int LOG, int THREADS, typename T>
+static cudaError_t launch(cr_cuda *cuda, const fused_pass *p)
+{
+	const int bytes = (int)signal_bytes(1 << LOG);
+	const unsigned blocks = (unsigned)(p->batch * ((p->channels + 1) / 2));
+	cudaError_t status =
+		cudaFuncSetAttribute(convolve_pairs<LOG, THREADS, T>,
+				     cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+
+	if (status != cudaSuccess)
+		return status;
+	convolve_pairs<LOG, THREADS, T><<<blocks, THREADS, bytes, cuda->stream>>>(
+		*p->signals, (int)p->first, (int)p->channels, p->filter, p->twiddles);
+	return cudaGetLastError();
+}
+
+template <typename T>
+static cudaError_t launch_size(cr_cuda *cuda, int64_t size, const fused_pass *p)
+{
+	switch (size) {
+	case 128:
+		return launch<7, 32, T>(cuda, p);
+	case 256:
+		return launch<8, 32, T>(cuda, p);
+	case 512:
+		return launch<9, 64, T>(cuda, p);
+	case 1024:
+		return launch<10, 128, T>(cuda, p);
+	case 2048:
+		return launch<11, 256, T>(cuda, p);
+	case 4096:
+		return launch<12, 512, T>(cuda, p);
+	case 8192:
+		return launch<13, 512, T>(cuda, p);
+	case LARGEST_SIZE:
+		return launch<14, 1024, T>(cuda, p);
 	default:
-		break;
+		return cudaErrorInvalidValue;
 	}
-	return status == cudaSuccess ? 0 : cr_cuda_failed(status, "the convolution", error);
+}
+
+int cr_cuda_fused_run(cr_cuda *cuda, const cr_cuda_signals *signals, int64_t batch, int64_t size,
+		      const float2 *twiddles, const cufftComplex *filter, int64_t first,
+		      int64_t channels, crocuta_error *error)
+{
+	const fused_pass p = {signals, twiddles, filter, batch, first, channels};
+
+	CR_CUDA_TRY(cuda->dtype == CR_CUDA_BF16 ? launch_size<__nv_bfloat16>(cuda, size, &p)
+						: launch_size<float>(cuda, size, &p),
+		    "the convolution");
+	return 0;
 }

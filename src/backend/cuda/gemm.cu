@@ -1,13 +1,12 @@
-/* gemm.cu - the dense layers through cuBLASLt, with operands split for float32 results.
+/* gemm.cu - the dense layers' weights and products through cuBLASLt.
  *
- * x = xh + xl, w = wh + wl with half-precision parts (11 bits each, scaled by powers of two into the
- * middle of half's range): x w = xl wh + xh wl + xh wh up to 2^-22. The three products are one matrix
- * product over three times the inner length: (xl, xh, xh) times (wh, wl, wh), the small ones first,
- * because tensor cores cut the running sum at every step (measured: three times float32's error with
- * the large product first). One algorithm is chosen
- * for a full chunk of rows and kept, so that a row's bytes do not depend on how many others there are.
+ * float32 results come from half-precision operands that are sums of two: x = xh + xl, w = wh + wl
+ * (11 bits each, scaled by powers of two into the middle of half's range), x w = xl wh + xh wl + xh
+ * wh up to 2^-22. Tensor cores cut the running sum at every step, so the small products are summed
+ * before the large one, or apart from it (measured: three times float32's error with the large
+ * product first).
  */
-#include "backend/cuda/internal.cuh"
+#include "backend/cuda/gemm.cuh"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,165 +24,285 @@ static int blas_failed(cublasStatus_t status, const char *what, crocuta_error *e
 			return blas_failed(status_, what, error);                                  \
 	} while (0)
 
-/* The weights with the norm in front folded in, split or rounded, on the device. */
-static int upload_weights(cr_cuda_linear *l, const float *weight, const float *bias,
-			  const float *scale, const float *shift, crocuta_error *error)
-{
-	const int64_t in = l->in, out = l->out, width = CR_CUDA_PARTS * in;
-	const size_t bytes = (size_t)(out * width) * sizeof(__half);
-	__half *packed = (__half *)malloc(bytes);
-	float *sums = (float *)malloc((size_t)out * sizeof *sums);
-	double largest = 1e-30, up;
-	int code = 0;
+/* ---- weights --------------------------------------------------------------------------------- */
 
-	if (!packed || !sums) {
-		free(packed);
-		free(sums);
-		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
-	}
-	for (int64_t i = 0; i < out * in; i++)
-		largest = fmax(largest, fabs((double)weight[i] * (scale ? scale[i % in] : 1)));
-	up = exp2(10 - ceil(log2(largest)));
+int cr_cuda_folded_bias(const float *weight, const float *bias, const float *shift, int64_t out,
+			int64_t in, float *result)
+{
 	for (int64_t row = 0; row < out; row++) {
 		double sum = bias ? bias[row] : 0;
 
-		for (int64_t k = 0; k < in; k++) {
-			const double w = weight[row * in + k];
-			const float value = (float)(w * (scale ? scale[k] : 1) * up);
-			__half *to = packed + row * width + k;
-
-			sum += w * (shift ? shift[k] : 0);
-			to[0] = to[2 * in] = __float2half_rn(value);
-			to[in] = __float2half_rn(value - __half2float(to[0]));
-		}
-		sums[row] = (float)sum;
+		for (int64_t k = 0; shift && k < in; k++)
+			sum += (double)weight[row * in + k] * shift[k];
+		result[row] = (float)sum;
 	}
-	l->alpha = (float)(1 / (up * l->x_scale));
-	if (cudaMalloc(&l->weight, bytes) != cudaSuccess)
-		code = cr_cuda_failed(cudaGetLastError(), "memory for weights", error);
-	else if (cudaMemcpy(l->weight, packed, bytes, cudaMemcpyHostToDevice) != cudaSuccess)
-		code = cr_cuda_failed(cudaGetLastError(), "copying weights", error);
-	if (!code)
-		code = cr_cuda_upload(&l->bias, sums, out, error);
-	free(packed);
-	free(sums);
+	return 0;
+}
+
+/* The power of two that brings the largest weight to 2^9 .. 2^10. */
+static double weight_scale(const cr_cuda_weights *w)
+{
+	double largest = 1e-30;
+
+	for (int64_t i = 0; i < w->out * w->in; i++)
+		largest = fmax(largest,
+			       fabs((double)w->weight[i] * (w->scale ? w->scale[i % w->in] : 1)));
+	return exp2(10 - ceil(log2(largest)));
+}
+
+/* Where part `part` of weight (row, k) goes. */
+static int64_t place(const cr_cuda_weights *w, int part, int64_t row, int64_t k)
+{
+	return w->transposed ? (part * w->padded_in + k) * w->padded_out + row
+			     : (row * w->parts + part) * w->padded_in + k;
+}
+
+/* packed: zeroed. */
+static void pack(const cr_cuda_weights *w, double up, void *packed)
+{
+	for (int64_t row = 0; row < w->out; row++)
+		for (int64_t k = 0; k < w->in; k++) {
+			const double scale = w->scale ? w->scale[k] : 1;
+			const float value = (float)(w->weight[row * w->in + k] * scale * up);
+			const __half high = __float2half_rn(value);
+			const __half low = __float2half_rn(value - __half2float(high));
+
+			if (w->parts == 1)
+				((__nv_bfloat16 *)packed)[place(w, 0, row, k)] =
+					__float2bfloat16_rn(value);
+			for (int part = 0; w->parts > 1 && part < w->parts; part++)
+				((__half *)packed)[place(w, part, row, k)] = part == 1 ? low : high;
+		}
+}
+
+static int upload_bias(cr_cuda *cuda, cr_cuda_linear *linear, const cr_cuda_weights *w,
+		       crocuta_error *error)
+{
+	const int64_t count = w->padded_out;
+	float *values = (float *)calloc((size_t)count, sizeof *values);
+	__nv_bfloat16 *rounded = (__nv_bfloat16 *)calloc((size_t)count, sizeof *rounded);
+	int code;
+
+	if (!values || !rounded) {
+		code = cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
+	} else {
+		cr_cuda_folded_bias(w->weight, w->bias, w->shift, w->out, w->in, values);
+		for (int64_t i = 0; i < count; i++)
+			rounded[i] = __float2bfloat16_rn(values[i]);
+		if (w->bias_type == CUDA_R_16BF)
+			code = cr_cuda_upload(cuda, &linear->bias, rounded,
+					      count * (int64_t)sizeof *rounded, error);
+		else
+			code = cr_cuda_upload(cuda, &linear->bias, values,
+					      count * (int64_t)sizeof *values, error);
+	}
+	free(values);
+	free(rounded);
 	return code;
 }
 
-/* Everything is column-major to cuBLAS: y' (out, rows) = W (in, out)' x' (in, rows). */
-typedef struct layouts {
-	cublasLtMatrixLayout_t w, x, y;
-} layouts;
-
-static void free_layouts(layouts *m)
+int cr_cuda_linear_new(cr_cuda *cuda, cr_cuda_linear *linear, const cr_cuda_weights *w,
+		       crocuta_error *error)
 {
-	if (m->w)
-		cublasLtMatrixLayoutDestroy(m->w);
+	const int64_t count = w->parts * w->padded_out * w->padded_in;
+	const double up = w->parts > 1 ? weight_scale(w) : 1;
+	void *packed = calloc((size_t)count, sizeof(__half));
+	int code;
+
+	if (!packed)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
+	pack(w, up, packed);
+	linear->alpha = (float)(1 / (up * w->x_scale));
+	code = cr_cuda_upload(cuda, &linear->weight, packed, count * (int64_t)sizeof(__half),
+			      error);
+	free(packed);
+	if (!code && w->with_bias)
+		code = upload_bias(cuda, linear, w, error);
+	return code;
+}
+
+void cr_cuda_linear_free(cr_cuda_linear *linear)
+{
+	cudaFree(linear->weight);
+	cudaFree(linear->bias);
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+int cr_cuda_blas_new(cr_cuda *cuda, cr_cuda_blas *blas, crocuta_error *error)
+{
+	TRY(cublasLtCreate(&blas->handle), "starting");
+	return cr_cuda_alloc(cuda, &blas->workspace, CR_CUDA_BLAS_WORKSPACE, error);
+}
+
+void cr_cuda_blas_free(cr_cuda_blas *blas)
+{
+	cudaFree(blas->workspace);
+	if (blas->handle)
+		cublasLtDestroy(blas->handle);
+}
+
+/* To cuBLAS everything is column-major: a row-major (rows, n) matrix is one of n x rows, a
+ * channel-major one of rows x n. y row-major:     y' (out x rows) = W (out x in) x' (in x rows) y
+ * channel-major: y (rows x out) = x (rows x in) W' (in x out) Row-major W and x are stored as (in x
+ * out) and (in x rows): in both cases the first operand is transposed and the second is not. With x
+ * channel-major and W transposed it is the other way round. */
+static int make_layouts(const cr_cuda_shape *s, int64_t rows, cr_cuda_layouts *m,
+			crocuta_error *error)
+{
+	const uint64_t n = (uint64_t)rows, in = (uint64_t)s->in, out = (uint64_t)s->out;
+	/* arrays with less room than a full chunk never see one: this is for choosing only */
+	const int64_t x_ld = s->x_channels && s->x_ld < rows ? rows : s->x_ld;
+	const int64_t y_ld = s->y_channels && s->y_ld < rows ? rows : s->y_ld;
+
+	TRY(cublasLtMatrixLayoutCreate(&m->x, s->type, s->x_channels ? n : in,
+				       s->x_channels ? in : n, x_ld),
+	    "a layout");
+	TRY(cublasLtMatrixLayoutCreate(&m->y, s->y_type, s->y_channels ? n : out,
+				       s->y_channels ? out : n, y_ld),
+	    "a layout");
+	m->rows = rows;
+	return 0;
+}
+
+static int set_rows(const cr_cuda_shape *s, int64_t rows, cr_cuda_layouts *m, crocuta_error *error)
+{
+	const uint64_t n = (uint64_t)rows;
+	const cublasLtMatrixLayoutAttribute_t x =
+		s->x_channels ? CUBLASLT_MATRIX_LAYOUT_ROWS : CUBLASLT_MATRIX_LAYOUT_COLS;
+	const cublasLtMatrixLayoutAttribute_t y =
+		s->y_channels ? CUBLASLT_MATRIX_LAYOUT_ROWS : CUBLASLT_MATRIX_LAYOUT_COLS;
+
+	if (m->rows == rows)
+		return 0;
+	m->rows = 0;
+	TRY(cublasLtMatrixLayoutSetAttribute(m->x, x, &n, sizeof n), "a layout");
+	TRY(cublasLtMatrixLayoutSetAttribute(m->y, y, &n, sizeof n), "a layout");
+	m->rows = rows;
+	return 0;
+}
+
+template <typename T>
+static int set(cublasLtMatmulDesc_t description, cublasLtMatmulDescAttributes_t attribute, T value,
+	       crocuta_error *error)
+{
+	TRY(cublasLtMatmulDescSetAttribute(description, attribute, &value, sizeof value),
+	    "an attribute");
+	return 0;
+}
+
+static int describe(cr_cuda_product *p, const cr_cuda_linear *linear, crocuta_error *error)
+{
+	const cr_cuda_shape *s = &p->shape;
+	const int32_t first = s->x_channels ? CUBLAS_OP_N : CUBLAS_OP_T;
+	const int32_t second = s->x_channels ? CUBLAS_OP_T : CUBLAS_OP_N;
+	const int32_t bias_type = s->y_type;
+	int code;
+
+	TRY(cublasLtMatmulDescCreate(&p->description, CUBLAS_COMPUTE_32F, CUDA_R_32F),
+	    "a description");
+	code = set(p->description, CUBLASLT_MATMUL_DESC_TRANSA, first, error);
+	if (!code)
+		code = set(p->description, CUBLASLT_MATMUL_DESC_TRANSB, second, error);
+	if (!code)
+		code = set(p->description, CUBLASLT_MATMUL_DESC_EPILOGUE, (uint32_t)s->epilogue,
+			   error);
+	if (code || s->epilogue == CUBLASLT_EPILOGUE_DEFAULT)
+		return code;
+	code = set(p->description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias_type, error);
+	if (!code)
+		code = set(p->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, linear->bias, error);
+	return code;
+}
+
+/* The heuristic's first choice: timing several could choose differently in the next run. */
+static int choose_algorithm(const cr_cuda_blas *blas, cr_cuda_product *p,
+			    cublasLtMatmulPreference_t preference, crocuta_error *error)
+{
+	const uint64_t limit = (uint64_t)CR_CUDA_BLAS_WORKSPACE;
+	const uint32_t no_split = CUBLASLT_REDUCTION_SCHEME_NONE;
+	const cublasLtMatrixLayout_t x = p->chunk.x, y = p->chunk.y;
+	cublasLtMatmulHeuristicResult_t best;
+	int found = 0;
+
+	TRY(cublasLtMatmulPreferenceSetAttribute(
+		    preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &limit, sizeof limit),
+	    "a preference");
+	TRY(cublasLtMatmulPreferenceSetAttribute(preference,
+						 CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+						 &no_split, sizeof no_split),
+	    "a preference");
+	TRY(cublasLtMatmulAlgoGetHeuristic(
+		    blas->handle, p->description, p->shape.y_channels ? x : p->w,
+		    p->shape.y_channels ? p->w : x, y, y, preference, 1, &best, &found),
+	    "choosing a matrix product");
+	if (!found)
+		return blas_failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing a matrix product", error);
+	p->algorithm = best.algo;
+	p->workspace = (int64_t)best.workspaceSize;
+	return 0;
+}
+
+int cr_cuda_product_new(const cr_cuda_blas *blas, cr_cuda_product *p, const cr_cuda_shape *shape,
+			int64_t chunk, const cr_cuda_linear *linear, crocuta_error *error)
+{
+	const uint64_t in = (uint64_t)shape->in, out = (uint64_t)shape->out;
+	cublasLtMatmulPreference_t preference;
+	int code;
+
+	p->shape = *shape;
+	code = describe(p, linear, error);
+	if (code)
+		return code;
+	TRY(cublasLtMatrixLayoutCreate(&p->w, shape->type, shape->x_channels ? out : in,
+				       shape->x_channels ? in : out, shape->w_ld),
+	    "a layout");
+	code = make_layouts(shape, chunk, &p->chunk, error);
+	if (!code)
+		code = make_layouts(shape, CR_CUDA_TILE, &p->rest, error);
+	if (code)
+		return code;
+	TRY(cublasLtMatmulPreferenceCreate(&preference), "a preference");
+	code = choose_algorithm(blas, p, preference, error);
+	cublasLtMatmulPreferenceDestroy(preference);
+	return code;
+}
+
+static void free_layouts(cr_cuda_layouts *m)
+{
 	if (m->x)
 		cublasLtMatrixLayoutDestroy(m->x);
 	if (m->y)
 		cublasLtMatrixLayoutDestroy(m->y);
 }
 
-static int make_layouts(const cr_cuda_linear *l, int64_t rows, layouts *m, crocuta_error *error)
+void cr_cuda_product_free(cr_cuda_product *p)
 {
-	const int64_t width = CR_CUDA_PARTS * l->in;
-
-	m->w = m->x = m->y = NULL;
-	TRY(cublasLtMatrixLayoutCreate(&m->w, CUDA_R_16F, (uint64_t)width, (uint64_t)l->out, width),
-	    "a layout");
-	TRY(cublasLtMatrixLayoutCreate(&m->x, CUDA_R_16F, (uint64_t)width, (uint64_t)rows, width),
-	    "a layout");
-	TRY(cublasLtMatrixLayoutCreate(&m->y, CUDA_R_32F, (uint64_t)l->out, (uint64_t)rows, l->out),
-	    "a layout");
-	return 0;
+	if (p->description)
+		cublasLtMatmulDescDestroy(p->description);
+	if (p->w)
+		cublasLtMatrixLayoutDestroy(p->w);
+	free_layouts(&p->chunk);
+	free_layouts(&p->rest);
 }
 
-static int choose_algorithm(cr_cuda *cuda, cr_cuda_linear *l, const layouts *m,
-			    crocuta_error *error)
-{
-	const uint64_t limit = (uint64_t)CR_CUDA_BLAS_WORKSPACE;
-	const uint32_t no_split = CUBLASLT_REDUCTION_SCHEME_NONE;
-	cublasLtMatmulPreference_t preference;
-	cublasLtMatmulHeuristicResult_t best;
-	cublasStatus_t status;
-	int found = 0;
-
-	TRY(cublasLtMatmulPreferenceCreate(&preference), "a preference");
-	cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-					     &limit, sizeof limit);
-	cublasLtMatmulPreferenceSetAttribute(preference,
-					     CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &no_split,
-					     sizeof no_split);
-	status = cublasLtMatmulAlgoGetHeuristic(cuda->blas, l->description, m->w, m->x, m->y, m->y,
-						preference, 1, &best, &found);
-	cublasLtMatmulPreferenceDestroy(preference);
-	if (status != CUBLAS_STATUS_SUCCESS || !found)
-		return blas_failed(status, "choosing a matrix product", error);
-	l->algorithm = best.algo;
-	l->workspace = (int64_t)best.workspaceSize;
-	return 0;
-}
-
-int cr_cuda_linear_init(cr_cuda *cuda, cr_cuda_linear *l, const float *weight, const float *bias,
-			int64_t out, int64_t in, const float *scale, const float *shift,
+int cr_cuda_product_run(cr_cuda *cuda, const cr_cuda_blas *blas, cr_cuda_product *p,
+			const cr_cuda_linear *linear, const void *x, void *y, int64_t rows,
 			crocuta_error *error)
 {
-	const cublasOperation_t transpose = CUBLAS_OP_T;
-	const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-	const cudaDataType_t bias_type = CUDA_R_32F;
-	layouts m;
-	int code;
+	cr_cuda_layouts *m = rows == p->chunk.rows ? &p->chunk : &p->rest;
+	const int swapped = p->shape.y_channels;
+	int code = set_rows(&p->shape, rows, m, error);
 
-	l->in = in;
-	l->out = out;
-	code = upload_weights(l, weight, bias, scale, shift, error);
+	if (!code && p->shape.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+		code = set(p->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, linear->bias, error);
 	if (code)
 		return code;
-	TRY(cublasLtMatmulDescCreate(&l->description, CUBLAS_COMPUTE_32F, CUDA_R_32F),
-	    "a description");
-	TRY(cublasLtMatmulDescSetAttribute(l->description, CUBLASLT_MATMUL_DESC_TRANSA, &transpose,
-					   sizeof transpose),
-	    "an attribute");
-	TRY(cublasLtMatmulDescSetAttribute(l->description, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-					   sizeof epilogue),
-	    "an attribute");
-	TRY(cublasLtMatmulDescSetAttribute(l->description, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-					   &bias_type, sizeof bias_type),
-	    "an attribute");
-	TRY(cublasLtMatmulDescSetAttribute(l->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-					   &l->bias, sizeof l->bias),
-	    "an attribute");
-	code = make_layouts(l, CR_CUDA_CHUNK, &m, error);
-	if (!code)
-		code = choose_algorithm(cuda, l, &m, error);
-	free_layouts(&m);
-	return code;
-}
-
-void cr_cuda_linear_free(cr_cuda_linear *l)
-{
-	if (l->description)
-		cublasLtMatmulDescDestroy(l->description);
-	cudaFree(l->weight);
-	cudaFree(l->bias);
-}
-
-int cr_cuda_linear_run(cr_cuda *cuda, const cr_cuda_linear *l, const __half *x, float *y, int64_t rows,
-		       crocuta_error *error)
-{
-	const float beta = l->accumulate ? 1.0f : 0.0f;
-	layouts m;
-	int code = make_layouts(l, rows, &m, error);
-	cublasStatus_t status;
-
-	if (!code) {
-		status = cublasLtMatmul(cuda->blas, l->description, &l->alpha, l->weight, m.w, x, m.x,
-					&beta, y, m.y, y, m.y, &l->algorithm, cuda->blas_workspace,
-					(size_t)l->workspace, cuda->stream);
-		if (status != CUBLAS_STATUS_SUCCESS)
-			code = blas_failed(status, "a matrix product", error);
-	}
-	free_layouts(&m);
-	return code;
+	TRY(cublasLtMatmul(blas->handle, p->description, &linear->alpha,
+			   swapped ? x : linear->weight, swapped ? m->x : p->w,
+			   swapped ? linear->weight : x, swapped ? p->w : m->x, &p->shape.beta, y,
+			   m->y, y, m->y, &p->algorithm, blas->workspace, (size_t)p->workspace,
+			   cuda->stream),
+	    "a matrix product");
+	return 0;
 }

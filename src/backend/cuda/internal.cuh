@@ -1,8 +1,22 @@
-/* internal.cuh - shared by the .cu files: error checks, device arrays, what a network is made of. */
+/* internal.cuh - shared by the .cu files: error checks, device arrays, what a network is made of.
+ *
+ * A pass over the network alternates two kinds of work (design: local, mixing):
+ *   local    out_proj, add, norm, MLP, add of one block, then norm and in_proj of the next; row by row.
+ *            dense.cu (any GPU, any width, both dtypes) or tile_hopper.cu (fused; compute
+ *            capability 9.0, widths 128 and 256, both dtypes: tile_hopper_f32.cu).
+ *   mixing   short filter, gate, long convolution, gate; along the positions, channel by channel.
+ *            near_far.cu (matrix units), convolution.cu and fused_convolution.cu (transforms).
+ * Between them lie, all with `stride` rows of room:
+ *   residual (stride, D) float32, row-major
+ *   u        (3D, stride), in_proj's output WITHOUT its bias: x0, x1, v; float32 or bfloat16
+ *   y        mixing's output times x0: bf16: (D, stride) bfloat16. f32: (2, D, stride) half precision,
+ *            the low parts, then the high parts, of the value times CR_CUDA_GATE_SCALE
+ */
 #ifndef CR_CUDA_INTERNAL_CUH
 #define CR_CUDA_INTERNAL_CUH
 
 #include <cublasLt.h>
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <cufft.h>
@@ -31,129 +45,153 @@ static inline int64_t cr_ceil_div(int64_t a, int64_t b)
 	return (a + b - 1) / b;
 }
 
-/* Rows of the dense layers that go through together. */
-#define CR_CUDA_CHUNK 8192
+/* Rows are computed in tiles; arrays have room for whole ones. Padding rows hold finite values. */
+#define CR_CUDA_TILE 256
 
-/* Values of padded signals that cuFFT transforms together; a longer signal alone. */
-#define CR_CUDA_GROUP ((int64_t)8 << 20)
+/* Powers of two that bring operands into the middle of half's range (f32 only): normalised rows are at most
+ * sqrt(D), products of gates and activations a few units. A value beyond LARGEST_HALF sets overflow. */
+#define CR_CUDA_NORM_SCALE 64.0f
+#define CR_CUDA_GATE_SCALE 1.0f
+#define CR_CUDA_GELU_SCALE 1.0f
+#define CR_CUDA_LARGEST_HALF 65000.0f
 
-/* A number of an operand of the dense layers is held in this many halves: low, high, high, against
- * weights high, low, high. */
-#define CR_CUDA_PARTS 3
+/* What mixing needs of a block. */
+typedef struct cr_cuda_short {
+	float *in_bias; /* (3D): added to u at positions >= 0 before the short filter, whose zeros stand
+			   left of a sequence */
+	float *taps;    /* (3, 3D) of the short filter, oldest first */
+	float *bias;    /* (3D) of the short filter */
+} cr_cuda_short;
 
-/* y (rows, out) = alpha * x (rows, PARTS * in) W' (+ y) + bias. */
-typedef struct cr_cuda_linear {
-	__half *weight; /* (out, PARTS * in) */
-	float *bias;   /* (out) */
-	int64_t in, out;
-	float alpha;   /* undoes the powers of two on both operands */
-	float x_scale; /* of the input before it is split */
-	int accumulate; /* y += */
-	cublasLtMatmulDesc_t description;
-	cublasLtMatmulAlgo_t algorithm;
-	int64_t workspace;
-} cr_cuda_linear;
+typedef struct cr_cuda_dense cr_cuda_dense;           /* dense.cu */
+typedef struct cr_cuda_tile cr_cuda_tile;             /* tile_hopper.cu */
+typedef struct cr_cuda_near_far cr_cuda_near_far;     /* near_far.cu */
+typedef struct cr_cuda_transforms cr_cuda_transforms; /* convolution.cu */
+typedef struct cr_cuda_piece cr_cuda_piece;           /* output.cu */
 
-typedef struct cr_cuda_block {
-	cr_cuda_linear in, out, fc1, fc2;
-	float *taps;       /* (3, 3D) of the short filter, oldest first */
-	float *short_bias; /* (3D) */
-} cr_cuda_block;
-
-/* Spectra of one size of transform. */
-#define CR_CUDA_SIZES 8
-typedef struct cr_cuda_spectra {
-	int64_t size;   /* of the transform, twice the positions it serves; 0: unused */
-	int fused;      /* by our own kernel in shared memory, not cuFFT */
-	float2 *twiddles; /* (size) when fused */
-	int64_t signals; /* transformed together */
-	cufftHandle forward, inverse;
-	cufftComplex *filter; /* (N, D, size / 2 + 1), scaled by 1 / size */
-	int64_t used;         /* when last */
-} cr_cuda_spectra;
+/* What is queued in a slot. */
+typedef struct cr_cuda_slot {
+	cudaEvent_t *event; /* (2 N + 1) between stages */
+	cudaEvent_t done;
+	int layers;         /* that the events count */
+	int *overflow_host; /* pinned */
+	float *hidden, *logits; /* device: (OUTPUT_ROWS, D), or pooled rows; (OUTPUT_ROWS, V) */
+	cr_cuda_piece *pieces, *pieces_host; /* of output.cu: device; pinned */
+} cr_cuda_slot;
 
 struct cr_cuda {
 	const cr_network *network;
-	int device;
-	int64_t length, rows;
+	int device, multiprocessors, capability; /* capability: 10 major + minor */
+	int dtype;
+	int64_t length, rows, stride;
+	int64_t allocated; /* bytes */
 	cudaStream_t stream;
-	cublasLtHandle_t blas;
-	void *blas_workspace;
-	cr_cuda_block *block; /* (N) */
+	cr_cuda_short *block; /* (N) */
 	float *embedding;     /* (V, D) */
 	float *norm_weight, *norm_bias, *lm_head; /* (D), (D), (V, D) */
-	float *filter_taps;   /* (N, D, tap_count) */
-	int64_t tap_count;
-	cr_cuda_spectra spectra[CR_CUDA_SIZES];
-	int64_t clock;
-	uint8_t *tokens;      /* (rows) */
-	float *residual;      /* (rows, D) */
-	float *x0;            /* (rows, D) */
-	float *v;             /* (sequences, D, length): the convolution's input, then its output */
-	float *u;             /* (CHUNK + 2, 3D) */
-	__half *operand;      /* (CHUNK, PARTS * D) */
-	float *wide;          /* (CHUNK, I) */
-	__half *wide_operand; /* (CHUNK, PARTS * I) */
-	cufftReal *padded;    /* (signals, size) */
-	cufftComplex *spectrum; /* (signals, size / 2 + 1) */
-	int64_t padded_floats, spectrum_values;
-	float *rows_hidden, *rows_logits; /* (OUTPUT, D), (OUTPUT, V) */
-	float *heads;  /* (sequences, D, HEAD): outputs at the first positions */
-	int64_t output_rows; /* queued since the last wait */
-	/* of the last forward: what its changes need. (N, rows, D); (N, sequences, D, length) twice */
+	uint8_t *tokens;      /* (stride) */
+	float *residual;
+	void *u, *y;
+	cr_cuda_dense *dense;           /* NULL with tile */
+	cr_cuda_tile *tile;             /* or NULL */
+	cr_cuda_near_far *near_far;     /* or NULL */
+	cr_cuda_transforms *transforms; /* when near_far does not serve a length */
+	/* of the last forward: what its changes need: (N, rows, D) residual before the block; (N, D, stride)
+	 * the convolution's input and ungated output */
 	float *kept_residual, *kept_v, *kept_y;
-	int64_t kept_length;  /* padded, of its sequences */
-	cr_cuda_change *changes; /* (rows / 32) */
+	int64_t kept_length;     /* padded, of its sequences */
+	cr_cuda_change *changes; /* (rows / 32 + 1) */
 	int *overflow; /* set when an operand does not fit half precision */
-	cudaEvent_t *event; /* (2 N + 1) between stages */
+	cr_cuda_slot slot[CR_CUDA_SLOTS];
 	double local_seconds, mixing_seconds;
 };
 
-int cr_cuda_floats(float **array, int64_t count, crocuta_error *error);
-int cr_cuda_upload(float **array, const float *values, int64_t count, crocuta_error *error);
+/* Device memory, zeroed, counted in cuda->allocated. EMEMORY when short. `array` becomes NULL on failure. */
+int cr_cuda_alloc(cr_cuda *cuda, void **array, int64_t bytes, crocuta_error *error);
+int cr_cuda_upload(cr_cuda *cuda, void **array, const void *values, int64_t bytes, crocuta_error *error);
 
-/* gemm.cu */
-int cr_cuda_linear_init(cr_cuda *cuda, cr_cuda_linear *linear, const float *weight,
-			const float *bias, int64_t out, int64_t in, const float *scale,
-			const float *shift, crocuta_error *error);
-void cr_cuda_linear_free(cr_cuda_linear *linear);
-int cr_cuda_linear_run(cr_cuda *cuda, const cr_cuda_linear *linear, const __half *x, float *y,
-		       int64_t rows, crocuta_error *error);
-#define CR_CUDA_BLAS_WORKSPACE ((int64_t)32 << 20)
+/* ---- local ----------------------------------------------------------------------------------- */
 
-/* pointwise.cu: launches on cuda->stream. */
+/* run: block `head` from y to the residual (out_proj .. fc2; -1: not), then norm and in_proj of block `tail` from
+ * the residual to u (-1: not). With both, tail is head + 1. Reads y and residual of `rows` rows (and computes up
+ * to the tile's end). Forward passes call (-1, 0), (0, 1), .. (N - 1, -1); changes call the two halves apart. */
+int cr_cuda_dense_new(cr_cuda *cuda, cr_cuda_dense **dense, crocuta_error *error);
+void cr_cuda_dense_free(cr_cuda_dense *dense);
+int cr_cuda_dense_run(cr_cuda *cuda, int64_t head, int64_t tail, int64_t rows, crocuta_error *error);
+int64_t cr_cuda_dense_bytes(const cr_network *network, int dtype, int64_t *weights); /* workspace */
+
+/* result[o] = bias[o] + sum over i of weight[o][i] shift[i], in double; on the host.
+ * bias and shift may be NULL. Returns 0. */
+int cr_cuda_folded_bias(const float *weight, const float *bias, const float *shift, int64_t out,
+			int64_t in, float *result);
+
+int cr_cuda_tile_fits(const cr_network *network, int capability, int dtype);
+int cr_cuda_tile_new(cr_cuda *cuda, cr_cuda_tile **tile, crocuta_error *error);
+void cr_cuda_tile_free(cr_cuda_tile *tile, int64_t layers);
+int cr_cuda_tile_run(cr_cuda *cuda, int64_t head, int64_t tail, int64_t rows, crocuta_error *error);
+/* Of weights. */
+int64_t cr_cuda_tile_bytes(const cr_network *network, int dtype);
+
+/* ---- mixing ---------------------------------------------------------------------------------- */
+
+/* What one mixing pass works on: sequences of `length` rows each, one after the other from row 0. */
+typedef struct cr_cuda_mix {
+	int64_t layer, batch, length;
+	/* keep: the convolution's input and ungated output also go here, (D, stride) each; or NULL */
+	float *keep_v, *keep_y;
+	/* changes: from the input is subtracted, and to the ungated output added, what was kept of the sequence a
+	 * change belongs to; outside [lead, rows) of a change the convolution's input is 0. Or NULL. */
+	const cr_cuda_change *changes; /* (batch), device */
+	const float *kept_v, *kept_y;  /* (D, stride) */
+	int64_t kept_length;
+} cr_cuda_mix;
+
+/* near_far.cu. serves: can it compute this length exactly enough? (up to CR_CUDA_DIRECT_MAX it is exact, by
+ * Toeplitz matrices; beyond, where block and rank were certified by whoever chose the options.) */
+int cr_cuda_near_far_new(cr_cuda *cuda, const cr_cuda_options *options, cr_cuda_near_far **near_far,
+			 crocuta_error *error);
+void cr_cuda_near_far_free(cr_cuda_near_far *near_far);
+int cr_cuda_near_far_serves(const cr_cuda_near_far *near_far, int64_t length);
+int cr_cuda_near_far_run(cr_cuda *cuda, const cr_cuda_mix *mix, crocuta_error *error);
+int64_t cr_cuda_near_far_bytes(const cr_network *network, const cr_cuda_options *options,
+			       int64_t *filters); /* workspace */
+
+/* convolution.cu: any length, by transforms. */
+int cr_cuda_transforms_new(cr_cuda *cuda, const cr_cuda_options *options,
+			   cr_cuda_transforms **transforms, crocuta_error *error);
+void cr_cuda_transforms_free(cr_cuda_transforms *transforms);
+int cr_cuda_transforms_run(cr_cuda *cuda, const cr_cuda_mix *mix, crocuta_error *error);
+int64_t cr_cuda_transforms_bytes(const cr_network *network, const cr_cuda_options *options,
+				 int64_t *filters); /* workspace */
+
+/* changes.cu: the lead rows of changes take the residual of their sequence, kept_residual of a layer. */
+int cr_cuda_enter_changes(cr_cuda *cuda, const cr_cuda_mix *mix, const float *kept_residual,
+			  crocuta_error *error);
+
+/* ---- output.cu ------------------------------------------------------------------------------- */
+
+int cr_cuda_output_new(cr_cuda *cuda, crocuta_error *error);
+void cr_cuda_output_free(cr_cuda *cuda);
+int64_t cr_cuda_output_bytes(const cr_network *network);
+
+/* Token vectors of rows [0, rows) into the residual. */
 int cr_cuda_embed(cr_cuda *cuda, int64_t rows, crocuta_error *error);
-int cr_cuda_normalise(cr_cuda *cuda, const float *x, int64_t rows, float scale, __half *operand,
-		      crocuta_error *error);
-int cr_cuda_short_filter(cr_cuda *cuda, const cr_cuda_block *block, int64_t first, int64_t rows,
-			 int64_t length, crocuta_error *error);
-int cr_cuda_gate(cr_cuda *cuda, int64_t first, int64_t rows, int64_t length, float scale,
-		 crocuta_error *error);
-int cr_cuda_gelu(cr_cuda *cuda, const float *x, int64_t rows, int64_t width, float scale,
-		  __half *operand, crocuta_error *error);
-int cr_cuda_head(cr_cuda *cuda, int64_t first, int64_t rows, int raw, float *hidden, float *logits,
-		 crocuta_error *error);
 
-/* changes.cu; places: on the device */
-int cr_cuda_enter_changes(cr_cuda *cuda, int64_t layer, int64_t count, int64_t length,
-			  crocuta_error *error);
-int cr_cuda_subtract_kept(cr_cuda *cuda, int64_t layer, int64_t count, int64_t length,
-			  crocuta_error *error);
-int cr_cuda_add_kept(cr_cuda *cuda, int64_t layer, int64_t count, int64_t length,
-		     crocuta_error *error);
+#ifdef __CUDACC__
+__device__ inline float cr_sum_warp(float x)
+{
+	for (int offset = 16; offset; offset /= 2)
+		x += __shfl_xor_sync(0xffffffffu, x, offset);
+	return x;
+}
 
-/* convolution.cu */
-int cr_cuda_convolve(cr_cuda *cuda, int64_t layer, int64_t batch, int64_t length,
-		     crocuta_error *error);
-/* fused_convolution.cu */
-#define CR_CUDA_FUSED_MAX 16384
-int cr_cuda_fused_size(int64_t length); /* of its transform; 0: too long */
-int cr_cuda_make_twiddles(int64_t size, float2 **twiddles, crocuta_error *error);
-int cr_cuda_fused_convolve(cr_cuda *cuda, const cr_cuda_spectra *spectra,
-			   const cufftComplex *filter, int64_t signals, int64_t length,
-			   crocuta_error *error);
+/* GELU, tanh form: x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3). */
+__device__ inline float cr_gelu(float x)
+{
+	const float u = 0.7978845608028654f * (x + 0.044715f * x * x * x);
 
-int cr_cuda_make_taps(cr_cuda *cuda, const cr_cuda_options *options, crocuta_error *error);
-void cr_cuda_spectra_free(cr_cuda_spectra *spectra);
+	return x / (1.0f + expf(-2.0f * u));
+}
+#endif
 
 #endif

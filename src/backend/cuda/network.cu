@@ -4,15 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Powers of two that bring operands into the middle of half's range: normalised rows are at most
- * sqrt(D), products of gates and activations a few units. */
-#define NORM_SCALE 64.0f
-#define GATE_SCALE 1.0f
-#define GELU_SCALE 1.0f
-
 int64_t cr_cuda_padded_length(int64_t length)
 {
-	int64_t step = 16;
+	int64_t step = 32;
 
 	while (8 * step <= length)
 		step *= 2;
@@ -21,156 +15,189 @@ int64_t cr_cuda_padded_length(int64_t length)
 	return length < 64 ? 64 : length;
 }
 
+int64_t cr_cuda_change_length(int64_t rows)
+{
+	const int64_t length = cr_ceil_div(rows, 32) * 32;
+
+	if (length <= CR_CUDA_DIRECT_MAX)
+		return length < 64 ? 64 : length;
+	return cr_cuda_padded_length(rows);
+}
+
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-static int64_t heads_floats(const cr_cuda *c)
+int cr_cuda_alloc(cr_cuda *cuda, void **array, int64_t bytes, crocuta_error *error)
 {
-	/* sequences of the shortest padded length, 64, have no more than 64 heads each */
-	return c->rows * c->network->width;
+	bytes = bytes > 0 ? bytes : 1;
+	*array = NULL;
+	CR_CUDA_TRY(cudaMalloc(array, (size_t)bytes), "allocating memory");
+	cuda->allocated += bytes;
+	CR_CUDA_TRY(cudaMemset(*array, 0, (size_t)bytes), "clearing memory");
+	return 0;
 }
 
-static int64_t group_floats(int64_t length)
+int cr_cuda_upload(cr_cuda *cuda, void **array, const void *values, int64_t bytes,
+		   crocuta_error *error)
 {
-	return 2 * length > CR_CUDA_GROUP ? 2 * length : CR_CUDA_GROUP;
+	int code = cr_cuda_alloc(cuda, array, bytes, error);
+
+	if (code)
+		return code;
+	CR_CUDA_TRY(cudaMemcpy(*array, values, (size_t)bytes, cudaMemcpyHostToDevice),
+		    "copying weights");
+	return 0;
 }
 
-cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *n, const cr_cuda_options *o)
+int64_t cr_cuda_allocated(const cr_cuda *cuda)
 {
-	const int64_t d = n->width, inner = n->inner_width, parts = CR_CUDA_PARTS;
+	return cuda->allocated;
+}
+
+static int64_t stride_for(int64_t rows)
+{
+	return cr_ceil_div(rows, CR_CUDA_TILE) * CR_CUDA_TILE;
+}
+
+static int64_t value_bytes(int dtype)
+{
+	return dtype == CR_CUDA_BF16 ? 2 : 4;
+}
+
+cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *n, const cr_cuda_options *o, int capability)
+{
+	const int64_t d = n->width, stride = stride_for(o->rows), value = value_bytes(o->dtype);
 	cr_cuda_bytes bytes = {0, 0, 0};
+	int64_t weights = 0, near_far = 0, transforms = 0;
 
-	bytes.weights = n->layers * (2 * parts * (4 * d * d + 2 * d * inner) + 4 * (18 * d + inner)) +
-			8 * n->vocabulary * d;
-	bytes.filters = n->layers * d * (4 * o->length + 8 * (o->length + 1));
-	bytes.workspace = (o->keep ? 12 * n->layers * o->rows * d : 0) + 4 * 4 * o->rows * d + o->rows + CR_CUDA_BLAS_WORKSPACE +
-			  CR_CUDA_CHUNK * (12 * d + 2 * parts * d + 4 * inner + 2 * parts * inner) +
-			  4 * 4 * group_floats(o->length) +
-			  4 * CR_CUDA_OUTPUT_ROWS * (d + n->vocabulary);
+	if (cr_cuda_tile_fits(n, capability, o->dtype))
+		weights = cr_cuda_tile_bytes(n, o->dtype);
+	else
+		bytes.workspace = cr_cuda_dense_bytes(n, o->dtype, &weights);
+	bytes.weights = weights + n->layers * 4 * 15 * d + 8 * n->vocabulary * d;
+	bytes.workspace += stride * (4 * d + 4 * value * d + 1) + cr_cuda_output_bytes(n) +
+			   cr_cuda_near_far_bytes(n, o, &near_far) +
+			   cr_cuda_transforms_bytes(n, o, &transforms);
+	if (o->keep)
+		bytes.workspace += 12 * n->layers * stride * d +
+				   (stride / 32 + 1) * (int64_t)sizeof(cr_cuda_change);
+	bytes.filters = near_far + transforms;
 	return bytes;
 }
 
-static int upload_block(cr_cuda *c, cr_cuda_block *b, const cr_block_weights *w,
+static int upload_short(cr_cuda *c, cr_cuda_short *b, const cr_block_weights *w,
 			crocuta_error *error)
 {
-	const int64_t d = c->network->width, inner = c->network->inner_width;
-	float *taps = (float *)malloc((size_t)(9 * d) * sizeof *taps);
+	const int64_t d = c->network->width;
+	float *values = (float *)malloc((size_t)(9 * d) * sizeof *values);
 	int code;
 
-	if (!taps)
+	if (!values)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
 	for (int64_t i = 0; i < 9 * d; i++)
-		taps[i % 3 * 3 * d + i / 3] = w->short_weight[i];
-	code = cr_cuda_upload(&b->taps, taps, 9 * d, error);
-	free(taps);
-	b->in.x_scale = b->fc1.x_scale = NORM_SCALE;
-	b->out.x_scale = GATE_SCALE;
-	b->fc2.x_scale = GELU_SCALE;
-	b->out.accumulate = b->fc2.accumulate = 1;
+		values[i % 3 * 3 * d + i / 3] = w->short_weight[i];
+	code = cr_cuda_upload(c, (void **)&b->taps, values, 4 * 9 * d, error);
 	if (!code)
-		code = cr_cuda_upload(&b->short_bias, w->short_bias, 3 * d, error);
+		code = cr_cuda_upload(c, (void **)&b->bias, w->short_bias, 4 * 3 * d, error);
+	if (!code && cr_cuda_folded_bias(w->in_weight, w->in_bias, w->norm1_bias, 3 * d, d, values))
+		code = cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
 	if (!code)
-		code = cr_cuda_linear_init(c, &b->in, w->in_weight, w->in_bias, 3 * d, d,
-					   w->norm1_weight, w->norm1_bias, error);
-	if (!code)
-		code = cr_cuda_linear_init(c, &b->out, w->out_weight, w->out_bias, d, d, NULL, NULL,
-					   error);
-	if (!code)
-		code = cr_cuda_linear_init(c, &b->fc1, w->fc1_weight, w->fc1_bias, inner, d,
-					   w->norm2_weight, w->norm2_bias, error);
-	if (!code)
-		code = cr_cuda_linear_init(c, &b->fc2, w->fc2_weight, w->fc2_bias, d, inner, NULL,
-					   NULL, error);
+		code = cr_cuda_upload(c, (void **)&b->in_bias, values, 4 * 3 * d, error);
+	free(values);
 	return code;
 }
 
 static int upload_network(cr_cuda *c, crocuta_error *error)
 {
 	const cr_network *n = c->network;
+	const int64_t table = 4 * n->vocabulary * n->width;
 	int code;
 
-	c->block = (cr_cuda_block *)calloc((size_t)n->layers, sizeof *c->block);
+	c->block = (cr_cuda_short *)calloc((size_t)n->layers, sizeof *c->block);
 	if (!c->block)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
-	code = cr_cuda_upload(&c->embedding, n->embedding, n->vocabulary * n->width, error);
+	code = cr_cuda_upload(c, (void **)&c->embedding, n->embedding, table, error);
 	if (!code)
-		code = cr_cuda_upload(&c->lm_head, n->lm_head, n->vocabulary * n->width, error);
+		code = cr_cuda_upload(c, (void **)&c->lm_head, n->lm_head, table, error);
 	if (!code)
-		code = cr_cuda_upload(&c->norm_weight, n->norm_weight, n->width, error);
+		code = cr_cuda_upload(c, (void **)&c->norm_weight, n->norm_weight, 4 * n->width,
+				      error);
 	if (!code)
-		code = cr_cuda_upload(&c->norm_bias, n->norm_bias, n->width, error);
+		code = cr_cuda_upload(c, (void **)&c->norm_bias, n->norm_bias, 4 * n->width, error);
 	for (int64_t i = 0; !code && i < n->layers; i++)
-		code = upload_block(c, &c->block[i], &n->block[i], error);
-	return code;
+		code = upload_short(c, &c->block[i], &n->block[i], error);
+	if (code)
+		return code;
+	if (cr_cuda_tile_fits(n, c->capability, c->dtype))
+		return cr_cuda_tile_new(c, &c->tile, error);
+	return cr_cuda_dense_new(c, &c->dense, error);
 }
 
 static int allocate(cr_cuda *c, int keep, crocuta_error *error)
 {
-	const cr_network *n = c->network;
-	const int64_t d = n->width;
-	int code = 0;
+	const int64_t d = c->network->width, value = value_bytes(c->dtype);
+	const int64_t kept = 4 * c->network->layers * c->stride * d;
+	int code;
 
-	CR_CUDA_TRY(cudaMalloc(&c->tokens, (size_t)c->rows), "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->changes, (size_t)(c->rows / 32 + 1) * sizeof *c->changes),
-		    "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->overflow, sizeof *c->overflow), "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->operand, (size_t)(CR_CUDA_CHUNK * CR_CUDA_PARTS * d) * 2),
-		    "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->wide_operand,
-			       (size_t)(CR_CUDA_CHUNK * CR_CUDA_PARTS * n->inner_width) * 2),
-		    "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->spectrum, (size_t)c->spectrum_values * sizeof *c->spectrum),
-		    "allocating memory");
-	CR_CUDA_TRY(cudaMalloc(&c->blas_workspace, (size_t)CR_CUDA_BLAS_WORKSPACE),
-		    "allocating memory");
-	code = cr_cuda_floats(&c->padded, c->padded_floats, error);
+	code = cr_cuda_alloc(c, (void **)&c->tokens, c->stride, error);
 	if (!code)
-		code = cr_cuda_floats(&c->residual, c->rows * d, error);
+		code = cr_cuda_alloc(c, (void **)&c->residual, 4 * c->stride * d, error);
 	if (!code)
-		code = cr_cuda_floats(&c->x0, c->rows * d, error);
+		code = cr_cuda_alloc(c, &c->u, 3 * value * c->stride * d, error);
 	if (!code)
-		code = cr_cuda_floats(&c->v, c->rows * d, error);
+		code = cr_cuda_alloc(c, &c->y, value * c->stride * d, error);
 	if (!code)
-		code = cr_cuda_floats(&c->heads, heads_floats(c), error);
+		code = cr_cuda_alloc(c, (void **)&c->overflow, sizeof *c->overflow, error);
 	if (!code && keep)
-		code = cr_cuda_floats(&c->kept_residual, n->layers * c->rows * d, error);
+		code = cr_cuda_alloc(c, (void **)&c->changes,
+				     (c->stride / 32 + 1) * (int64_t)sizeof *c->changes, error);
 	if (!code && keep)
-		code = cr_cuda_floats(&c->kept_v, n->layers * c->rows * d, error);
+		code = cr_cuda_alloc(c, (void **)&c->kept_residual, kept, error);
 	if (!code && keep)
-		code = cr_cuda_floats(&c->kept_y, n->layers * c->rows * d, error);
-	if (!code)
-		code = cr_cuda_floats(&c->u, (CR_CUDA_CHUNK + 2) * 3 * d, error);
-	if (!code)
-		code = cr_cuda_floats(&c->wide, CR_CUDA_CHUNK * n->inner_width, error);
-	if (!code)
-		code = cr_cuda_floats(&c->rows_hidden, CR_CUDA_OUTPUT_ROWS * d, error);
-	if (!code)
-		code = cr_cuda_floats(&c->rows_logits, CR_CUDA_OUTPUT_ROWS * n->vocabulary, error);
-	if (!code)
-		code = cr_cuda_floats(&c->filter_taps, n->layers * d * c->tap_count, error);
+		code = cr_cuda_alloc(c, (void **)&c->kept_v, kept, error);
+	if (!code && keep)
+		code = cr_cuda_alloc(c, (void **)&c->kept_y, kept, error);
 	return code;
+}
+
+static int make_slot(cr_cuda *c, cr_cuda_slot *s, crocuta_error *error)
+{
+	const size_t events = (size_t)(2 * c->network->layers + 1);
+
+	s->event = (cudaEvent_t *)calloc(events, sizeof *s->event);
+	if (!s->event)
+		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
+	for (size_t i = 0; i < events; i++)
+		CR_CUDA_TRY(cudaEventCreate(&s->event[i]), "making an event");
+	CR_CUDA_TRY(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming), "making an event");
+	CR_CUDA_TRY(cudaMallocHost((void **)&s->overflow_host, sizeof *s->overflow_host),
+		    "allocating host memory");
+	return 0;
 }
 
 static int start(cr_cuda *c, const cr_cuda_options *options, crocuta_error *error)
 {
-	cublasStatus_t status;
-	int code;
+	struct cudaDeviceProp properties;
+	int code = 0;
 
 	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
-	CR_CUDA_TRY(cudaStreamCreate(&c->stream), "making a stream");
-	c->event = (cudaEvent_t *)calloc((size_t)(2 * c->network->layers + 1), sizeof *c->event);
-	if (!c->event)
-		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
-	for (int64_t i = 0; i <= 2 * c->network->layers; i++)
-		CR_CUDA_TRY(cudaEventCreate(&c->event[i]), "making an event");
-	status = cublasLtCreate(&c->blas);
-	if (status != CUBLAS_STATUS_SUCCESS)
-		return cr_fail(error, CROCUTA_EDEVICE, "cuBLAS: %s",
-			       cublasLtGetStatusString(status));
-	code = upload_network(c, error);
+	CR_CUDA_TRY(cudaGetDeviceProperties(&properties, c->device), "asking about a GPU");
+	c->multiprocessors = properties.multiProcessorCount;
+	c->capability = 10 * properties.major + properties.minor;
+	CR_CUDA_TRY(cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking), "making a stream");
+	for (int i = 0; !code && i < CR_CUDA_SLOTS; i++)
+		code = make_slot(c, &c->slot[i], error);
+	if (!code)
+		code = upload_network(c, error);
 	if (!code)
 		code = allocate(c, options->keep, error);
 	if (!code)
-		code = cr_cuda_make_taps(c, options, error);
+		code = cr_cuda_output_new(c, error);
+	if (!code)
+		code = cr_cuda_near_far_new(c, options, &c->near_far, error);
+	if (!code)
+		code = cr_cuda_transforms_new(c, options, &c->transforms, error);
+	if (!code) /* the stream does not wait for what the default stream cleared and copied */
+		CR_CUDA_TRY(cudaDeviceSynchronize(), "copying weights");
 	return code;
 }
 
@@ -185,12 +212,10 @@ int cr_cuda_new(const cr_network *network, const cr_cuda_options *options, cr_cu
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
 	c->network = network;
 	c->device = options->device;
+	c->dtype = options->dtype;
 	c->length = options->length;
 	c->rows = options->rows;
-	c->tap_count = options->length;
-	c->padded_floats = group_floats(options->length);
-	/* one more bin than half the size a signal: at most 1 in 64 */
-	c->spectrum_values = c->padded_floats / 2 + c->padded_floats / 128 + 1;
+	c->stride = stride_for(options->rows);
 	code = start(c, options, error);
 	if (code)
 		cr_cuda_free(c);
@@ -199,54 +224,50 @@ int cr_cuda_new(const cr_network *network, const cr_cuda_options *options, cr_cu
 	return code;
 }
 
+static void free_slot(cr_cuda_slot *s, int64_t layers)
+{
+	for (int64_t i = 0; s->event && i <= 2 * layers; i++)
+		if (s->event[i])
+			cudaEventDestroy(s->event[i]);
+	free(s->event);
+	if (s->done)
+		cudaEventDestroy(s->done);
+	cudaFreeHost(s->overflow_host);
+}
+
 void cr_cuda_free(cr_cuda *c)
 {
 	if (!c)
 		return;
 	cudaSetDevice(c->device);
+	if (c->stream)
+		cudaStreamSynchronize(c->stream);
+	cr_cuda_output_free(c);
+	cr_cuda_near_far_free(c->near_far);
+	cr_cuda_transforms_free(c->transforms);
+	cr_cuda_dense_free(c->dense);
+	cr_cuda_tile_free(c->tile, c->network->layers);
 	for (int64_t i = 0; c->block && i < c->network->layers; i++) {
-		cr_cuda_block *b = &c->block[i];
-
-		cr_cuda_linear_free(&b->in);
-		cr_cuda_linear_free(&b->out);
-		cr_cuda_linear_free(&b->fc1);
-		cr_cuda_linear_free(&b->fc2);
-		cudaFree(b->taps);
-		cudaFree(b->short_bias);
+		cudaFree(c->block[i].in_bias);
+		cudaFree(c->block[i].taps);
+		cudaFree(c->block[i].bias);
 	}
 	free(c->block);
-	for (int64_t i = 0; c->event && i <= 2 * c->network->layers; i++)
-		if (c->event[i])
-			cudaEventDestroy(c->event[i]);
-	free(c->event);
-	for (int i = 0; i < CR_CUDA_SIZES; i++)
-		cr_cuda_spectra_free(&c->spectra[i]);
+	for (int i = 0; i < CR_CUDA_SLOTS; i++)
+		free_slot(&c->slot[i], c->network->layers);
 	cudaFree(c->embedding);
 	cudaFree(c->lm_head);
 	cudaFree(c->norm_weight);
 	cudaFree(c->norm_bias);
-	cudaFree(c->filter_taps);
 	cudaFree(c->tokens);
 	cudaFree(c->residual);
-	cudaFree(c->x0);
-	cudaFree(c->v);
-	cudaFree(c->heads);
+	cudaFree(c->u);
+	cudaFree(c->y);
 	cudaFree(c->kept_residual);
 	cudaFree(c->kept_v);
 	cudaFree(c->kept_y);
 	cudaFree(c->changes);
-	cudaFree(c->u);
-	cudaFree(c->operand);
-	cudaFree(c->wide);
-	cudaFree(c->wide_operand);
-	cudaFree(c->padded);
-	cudaFree(c->spectrum);
-	cudaFree(c->rows_hidden);
-	cudaFree(c->rows_logits);
 	cudaFree(c->overflow);
-	cudaFree(c->blas_workspace);
-	if (c->blas)
-		cublasLtDestroy(c->blas);
 	if (c->stream)
 		cudaStreamDestroy(c->stream);
 	free(c);
@@ -254,82 +275,21 @@ void cr_cuda_free(cr_cuda *c)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-static int64_t rows_here(int64_t rows, int64_t first)
+static int local(cr_cuda *c, int64_t head, int64_t tail, int64_t rows, crocuta_error *error)
 {
-	return rows - first < CR_CUDA_CHUNK ? rows - first : CR_CUDA_CHUNK;
+	return c->tile ? cr_cuda_tile_run(c, head, tail, rows, error)
+		       : cr_cuda_dense_run(c, head, tail, rows, error);
 }
 
-/* norm, in_proj, short filter and gates: x0 and v of all rows. */
-static int tail(cr_cuda *c, const cr_cuda_block *b, int64_t rows, int64_t length,
-		crocuta_error *error)
+static int mix(cr_cuda *c, const cr_cuda_mix *m, crocuta_error *error)
 {
-	const int64_t d = c->network->width;
-	int code = 0;
-
-	for (int64_t first = 0; !code && first < rows; first += CR_CUDA_CHUNK) {
-		const int64_t n = rows_here(rows, first);
-
-		code = cr_cuda_normalise(c, c->residual + first * d, n, b->in.x_scale, c->operand,
-					 error);
-		if (!code)
-			code = cr_cuda_linear_run(c, &b->in, c->operand, c->u + 6 * d, n, error);
-		if (!code)
-			code = cr_cuda_short_filter(c, b, first, n, length, error);
-		if (!code)
-			CR_CUDA_TRY(cudaMemcpyAsync(c->u, c->u + 3 * n * d, (size_t)(6 * d) * 4,
-						    cudaMemcpyDeviceToDevice, c->stream),
-				    "carrying rows over");
-	}
-	return code;
-}
-
-/* gate, out_proj, add, norm, MLP, add. */
-static int head(cr_cuda *c, const cr_cuda_block *b, int64_t rows, int64_t length,
-		crocuta_error *error)
-{
-	const int64_t d = c->network->width, inner = c->network->inner_width;
-	int code = 0;
-
-	for (int64_t first = 0; !code && first < rows; first += CR_CUDA_CHUNK) {
-		const int64_t n = rows_here(rows, first);
-		float *residual = c->residual + first * d;
-
-		code = cr_cuda_gate(c, first, n, length, b->out.x_scale, error);
-		if (!code)
-			code = cr_cuda_linear_run(c, &b->out, c->operand, residual, n, error);
-		if (!code)
-			code = cr_cuda_normalise(c, residual, n, b->fc1.x_scale, c->operand, error);
-		if (!code)
-			code = cr_cuda_linear_run(c, &b->fc1, c->operand, c->wide, n, error);
-		if (!code)
-			code = cr_cuda_gelu(c, c->wide, n, inner, b->fc2.x_scale, c->wide_operand,
-					    error);
-		if (!code)
-			code = cr_cuda_linear_run(c, &b->fc2, c->wide_operand, residual, n, error);
-	}
-	return code;
-}
-
-/* Add up the time between the events of a pass over `layers` blocks. */
-static void add_times(cr_cuda *c, int layers)
-{
-	for (int i = 0; i < 2 * layers; i++) {
-		float milliseconds = 0;
-
-		if (cudaEventElapsedTime(&milliseconds, c->event[i], c->event[i + 1]) == cudaSuccess)
-			*(i % 2 ? &c->mixing_seconds : &c->local_seconds) += milliseconds / 1e3;
-	}
-}
-
-void cr_cuda_times(cr_cuda *c, double *local, double *mixing)
-{
-	*local = c->local_seconds;
-	*mixing = c->mixing_seconds;
-	c->local_seconds = c->mixing_seconds = 0;
+	return cr_cuda_near_far_serves(c->near_far, m->length) ? cr_cuda_near_far_run(c, m, error)
+							       : cr_cuda_transforms_run(c, m, error);
 }
 
 /* Tokens to the device, their vectors into the residual. */
-static int begin(cr_cuda *c, const uint8_t *tokens, int64_t rows, crocuta_error *error)
+static int begin(cr_cuda *c, cr_cuda_slot *s, const uint8_t *tokens, int64_t rows,
+		 crocuta_error *error)
 {
 	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
 	CR_CUDA_TRY(cudaMemcpyAsync(c->tokens, tokens, (size_t)rows, cudaMemcpyHostToDevice,
@@ -337,151 +297,149 @@ static int begin(cr_cuda *c, const uint8_t *tokens, int64_t rows, crocuta_error 
 		    "copying tokens");
 	CR_CUDA_TRY(cudaMemsetAsync(c->overflow, 0, sizeof *c->overflow, c->stream),
 		    "clearing a flag");
-	cudaEventRecord(c->event[0], c->stream);
+	CR_CUDA_TRY(cudaEventRecord(s->event[0], c->stream), "timing");
+	s->layers = 0;
 	return cr_cuda_embed(c, rows, error);
 }
 
-/* Wait, and look whether all went well. */
-static int end(cr_cuda *c, int layer, crocuta_error *error)
+/* One event of a slot: after the local pass (first), after the mixing pass of block `layer`. */
+static int record(cr_cuda *c, cr_cuda_slot *s, int layer, int mixed, crocuta_error *error)
 {
-	int overflow = 0;
-
-	CR_CUDA_TRY(cudaMemcpyAsync(&overflow, c->overflow, sizeof overflow, cudaMemcpyDeviceToHost,
-				    c->stream),
-		    "reading a flag");
-	CR_CUDA_TRY(cudaStreamSynchronize(c->stream), "computing a batch");
-	add_times(c, layer);
-	if (overflow)
-		return cr_fail(error, CROCUTA_ENUMERIC,
-			       "an activation is beyond 65,000 or no number: the GPU's split "
-			       "arithmetic cannot hold it; use --device cpu");
+	CR_CUDA_TRY(cudaEventRecord(s->event[2 * layer + 1 + mixed], c->stream), "timing");
+	s->layers = layer + mixed;
 	return 0;
 }
 
-/* Copy a whole array of the batch aside. */
-static int keep(cr_cuda *c, float *kept, int64_t layer, const float *array, int64_t rows,
-		crocuta_error *error)
+static int keep_residual(cr_cuda *c, int64_t layer, int64_t rows, crocuta_error *error)
 {
 	const int64_t d = c->network->width;
 
-	if (!kept)
-		return 0;
-	CR_CUDA_TRY(cudaMemcpyAsync(kept + layer * c->rows * d, array, (size_t)(rows * d) * 4,
-				    cudaMemcpyDeviceToDevice, c->stream),
+	CR_CUDA_TRY(cudaMemcpyAsync(c->kept_residual + layer * c->stride * d, c->residual,
+				    (size_t)(rows * d) * 4, cudaMemcpyDeviceToDevice, c->stream),
 		    "keeping activations");
 	return 0;
 }
 
-int cr_cuda_forward(cr_cuda *c, const uint8_t *tokens, int64_t batch, int64_t length, int layer,
-		    crocuta_error *error)
+int cr_cuda_forward(cr_cuda *c, int slot, const uint8_t *tokens, int64_t batch, int64_t length,
+		    int layer, crocuta_error *error)
 {
-	const int64_t rows = batch * length;
+	const int64_t rows = batch * length, part = c->stride * c->network->width;
+	cr_cuda_slot *s = &c->slot[slot];
 	int code;
 
 	if (rows > c->rows || length > c->length)
 		return cr_fail(error, CROCUTA_EINTERNAL, "a batch of %lld x %lld rows is too large",
 			       (long long)batch, (long long)length);
 	c->kept_length = length;
-	code = begin(c, tokens, rows, error);
+	code = begin(c, s, tokens, rows, error);
 	for (int i = 0; !code && i < layer; i++) {
-		code = keep(c, c->kept_residual, i, c->residual, rows, error);
+		cr_cuda_mix m = {i, batch, length, NULL, NULL, NULL, NULL, NULL, 0};
+
+		code = local(c, i - 1, i, rows, error);
+		if (!code && c->kept_v) {
+			m.keep_v = c->kept_v + i * part;
+			m.keep_y = c->kept_y + i * part;
+			code = keep_residual(c, i, rows, error);
+		}
 		if (!code)
-			code = tail(c, &c->block[i], rows, length, error);
+			code = record(c, s, i, 0, error);
 		if (!code)
-			code = keep(c, c->kept_v, i, c->v, rows, error);
-		cudaEventRecord(c->event[2 * i + 1], c->stream);
+			code = mix(c, &m, error);
 		if (!code)
-			code = cr_cuda_convolve(c, i, batch, length, error);
-		cudaEventRecord(c->event[2 * i + 2], c->stream);
-		if (!code)
-			code = keep(c, c->kept_y, i, c->v, rows, error);
-		if (!code)
-			code = head(c, &c->block[i], rows, length, error);
+			code = record(c, s, i, 1, error);
 	}
-	return code ? code : end(c, layer, error);
+	return code ? code : local(c, layer - 1, -1, rows, error);
 }
 
-int64_t cr_cuda_change_length(int64_t rows)
-{
-	const int64_t length = cr_ceil_div(rows, 32) * 32;
-
-	if (length < 64)
-		return 64;
-	return cr_cuda_fused_size(length) ? length : cr_cuda_padded_length(rows);
-}
-
-int cr_cuda_changes(cr_cuda *c, const cr_cuda_change *changes, const uint8_t *tokens, int64_t count,
-		    int64_t length, crocuta_error *error)
+int cr_cuda_changes(cr_cuda *c, int slot, const cr_cuda_change *changes, const uint8_t *tokens,
+		    int64_t count, int64_t length, crocuta_error *error)
 {
 	const int layers = (int)c->network->layers;
-	const int64_t rows = count * length;
+	const int64_t rows = count * length, part = c->stride * c->network->width;
+	cr_cuda_slot *s = &c->slot[slot];
 	int code;
 
 	if (rows > c->rows || !c->kept_v)
 		return cr_fail(error, CROCUTA_EINTERNAL, "%lld changes of %lld rows are too many",
 			       (long long)count, (long long)length);
-	code = begin(c, tokens, rows, error);
+	code = begin(c, s, tokens, rows, error);
 	if (!code)
 		CR_CUDA_TRY(cudaMemcpyAsync(c->changes, changes, (size_t)count * sizeof *changes,
 					    cudaMemcpyHostToDevice, c->stream),
 			    "copying places");
 	for (int i = 0; !code && i < layers; i++) {
-		code = cr_cuda_enter_changes(c, i, count, length, error);
+		cr_cuda_mix m = {i, count, length, NULL, NULL, c->changes, c->kept_v + i * part,
+				 c->kept_y + i * part, c->kept_length};
+
+		code = local(c, i - 1, -1, rows, error);
+		if (!code) /* the rows before a change are its sequence's own, and so their u */
+			code = cr_cuda_enter_changes(c, &m, c->kept_residual + i * part, error);
 		if (!code)
-			code = tail(c, &c->block[i], rows, length, error);
-		cudaEventRecord(c->event[2 * i + 1], c->stream);
+			code = local(c, -1, i, rows, error);
 		if (!code)
-			code = cr_cuda_subtract_kept(c, i, count, length, error);
+			code = record(c, s, i, 0, error);
 		if (!code)
-			code = cr_cuda_convolve(c, i, count, length, error);
+			code = mix(c, &m, error);
 		if (!code)
-			code = cr_cuda_add_kept(c, i, count, length, error);
-		cudaEventRecord(c->event[2 * i + 2], c->stream);
-		if (!code)
-			code = head(c, &c->block[i], rows, length, error);
+			code = record(c, s, i, 1, error);
 	}
-	return code ? code : end(c, layers, error);
+	return code ? code : local(c, layers - 1, -1, rows, error);
 }
 
-int cr_cuda_output(cr_cuda *c, int64_t first, int64_t count, int raw, float *hidden, float *logits,
-		   crocuta_error *error)
+int cr_cuda_finish(cr_cuda *c, int slot, crocuta_error *error)
 {
-	const int64_t d = c->network->width, vocabulary = c->network->vocabulary;
-	float *rows_hidden = c->rows_hidden + c->output_rows * d;
-	float *rows_logits = c->rows_logits + c->output_rows * vocabulary;
-	int code;
+	cr_cuda_slot *s = &c->slot[slot];
 
-	if (c->output_rows + count > CR_CUDA_OUTPUT_ROWS)
-		return cr_fail(error, CROCUTA_EINTERNAL, "too many rows at a time");
-	c->output_rows += count;
-	code = cr_cuda_head(c, first, count, raw, hidden ? rows_hidden : NULL,
-			    logits ? rows_logits : NULL, error);
-	if (!code && hidden)
-		CR_CUDA_TRY(cudaMemcpyAsync(hidden, rows_hidden, (size_t)(count * d) * 4,
-					    cudaMemcpyDeviceToHost, c->stream),
-			    "copying rows");
-	if (!code && logits)
-		CR_CUDA_TRY(cudaMemcpyAsync(logits, rows_logits, (size_t)(count * vocabulary) * 4,
-					    cudaMemcpyDeviceToHost, c->stream),
-			    "copying rows");
-	return code;
-}
-
-int cr_cuda_wait(cr_cuda *c, crocuta_error *error)
-{
-	c->output_rows = 0;
-	CR_CUDA_TRY(cudaStreamSynchronize(c->stream), "copying rows");
+	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
+	CR_CUDA_TRY(cudaMemcpyAsync(s->overflow_host, c->overflow, sizeof *c->overflow,
+				    cudaMemcpyDeviceToHost, c->stream),
+		    "reading a flag");
+	CR_CUDA_TRY(cudaEventRecord(s->done, c->stream), "marking the end of a batch");
 	return 0;
 }
 
-float *cr_cuda_host_floats(int64_t count)
+/* Add up the time between the events of a slot. The last local pass is not among them. */
+static void add_times(cr_cuda *c, cr_cuda_slot *s)
 {
-	float *array = NULL;
+	for (int i = 0; i < 2 * s->layers; i++) {
+		float milliseconds = 0;
 
-	return cudaMallocHost(&array, (size_t)count * sizeof *array) == cudaSuccess ? array : NULL;
+		if (cudaEventElapsedTime(&milliseconds, s->event[i], s->event[i + 1]) == cudaSuccess)
+			*(i % 2 ? &c->mixing_seconds : &c->local_seconds) += milliseconds / 1e3;
+	}
+	s->layers = 0;
 }
 
-void cr_cuda_host_free(float *array)
+int cr_cuda_wait(cr_cuda *c, int slot, crocuta_error *error)
+{
+	cr_cuda_slot *s = &c->slot[slot];
+
+	CR_CUDA_TRY(cudaEventSynchronize(s->done), "computing a batch");
+	add_times(c, s);
+	if (*s->overflow_host)
+		return cr_fail(error, CROCUTA_ENUMERIC,
+			       "an activation is beyond 65,000 or no number: the GPU's split "
+			       "arithmetic cannot hold it; use --device cpu");
+	return 0;
+}
+
+void cr_cuda_times(cr_cuda *c, double *local_seconds, double *mixing_seconds)
+{
+	*local_seconds = c->local_seconds;
+	*mixing_seconds = c->mixing_seconds;
+	c->local_seconds = c->mixing_seconds = 0;
+}
+
+void *cr_cuda_host_bytes(int64_t bytes)
+{
+	void *array = NULL;
+
+	if (cudaMallocHost(&array, (size_t)(bytes > 0 ? bytes : 1)) != cudaSuccess)
+		return NULL;
+	return array;
+}
+
+void cr_cuda_host_free(void *array)
 {
 	cudaFreeHost(array);
 }
