@@ -68,7 +68,9 @@ typedef struct crocuta_embed_options {
 	int no_version;      /* leave out version, command and date */
 	const char *command; /* command line for the provenance, or NULL */
 	/* resources */
-	crocuta_session_options session; /* max_length and stream are set from the fields above */
+	/* of it max_length, stream, log and user are not looked at: they are set from the fields
+	   above and below. Its threads compute; the calling thread reads besides them */
+	crocuta_session_options session;
 	/* conversation */
 	crocuta_log_fn *log;
 	crocuta_progress_fn *progress;

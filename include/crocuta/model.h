@@ -101,11 +101,12 @@ typedef struct crocuta_verify_report {
 
 struct crocuta_session_options;
 
-/* Run the known answers beside the model on this machine, in a session with `options` (session.h; NULL:
- * the defaults), whose lengths are the test's own. In bfloat16 the limits are wider: 0.2 for a value,
- * 0.002 of a log-likelihood. *report is the caller's and filled as far as the test came.
- * CROCUTA_ENUMERIC when an answer is missed, CROCUTA_EMODEL when the model has none or they are
- * malformed; EIO, and the codes of crocuta_session_new. Any thread: the session is its own. */
+/* Run the known answers beside the model on this machine, in a session with `options` (session.h;
+ * NULL: the defaults), whose lengths are the test's own. In bfloat16 the limits are wider: 0.2 for a
+ * value, 0.002 of a log-likelihood or 0.1, whichever is more. *report is the caller's and filled as
+ * far as the test came. CROCUTA_ENUMERIC when an answer is missed, CROCUTA_EMODEL when the model has
+ * none or they are malformed; EIO, and the codes of crocuta_session_new. Any thread: the session is
+ * its own. */
 CROCUTA_API CROCUTA_CHECKED int
 crocuta_model_verify(const crocuta_model *model, const struct crocuta_session_options *options,
 		     crocuta_verify_report *report, crocuta_error *error);

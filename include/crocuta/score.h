@@ -87,7 +87,9 @@ typedef struct crocuta_score_options {
 	int shard, shards;        /* this one of so many, from 1; 0, 0: whole */
 	const char *command;      /* command line for the provenance, or NULL */
 	/* resources */
-	crocuta_session_options session; /* max_length, stream and change_length are set from above */
+	/* of it max_length, stream, change_length, log and user are not looked at: they are set
+	   from the fields above and below */
+	crocuta_session_options session;
 	/* conversation */
 	crocuta_log_fn *log;
 	crocuta_progress_fn *progress; /* bases_done and bases_total count ALTs here */

@@ -45,8 +45,9 @@ enum crocuta_dtype {
  * until the call that takes the options returns. */
 typedef struct crocuta_session_options {
 	const char *device;      /* "auto": a GPU where this build and machine have one, the plan fits
-				    into its memory, and neither stream nor isa is asked for, else the
-				    CPU; "cpu"; "cuda" (GPU 0), "cuda:1", "cuda:0,1", "cuda:all";
+				    into its memory, a near/far form that is asked for is certified
+				    there, and neither stream nor isa is asked for, else the CPU;
+				    "cpu"; "cuda" (GPU 0), "cuda:1", "cuda:0,1", "cuda:all";
 				    "reference" runs the plain double loops (tests) */
 	int dtype;               /* enum crocuta_dtype */
 	const char *isa;         /* of the CPU. NULL: best; "avx512", "avx2", "portable" */
@@ -140,7 +141,8 @@ typedef struct crocuta_sequence {
  * thread. hidden: (count, D) or NULL; logits: (count, V) or NULL; both valid during the call only.
  * Row i of logits scores token i + 1. A nonzero return ends the run with that value as its code. It
  * must not call into the same session; another session, of the same model or not, is fine. Values
- * are not looked at: NaN or infinity come through. */
+ * are not looked at: NaN or infinity come through, but for GPUs in f32, where they end the run with
+ * CROCUTA_ENUMERIC. */
 typedef int crocuta_rows_fn(void *user, int64_t sequence, int64_t first, int64_t count,
 			    const float *hidden, const float *logits);
 
@@ -187,8 +189,9 @@ typedef struct crocuta_request {
 /* Compute `count` sequences, each on its own (rows are independent of the batch they are in, bit
  * for bit, and of the number of threads). `sequences` may be NULL when count is 0. CROCUTA_EARG,
  * before anything is computed, for a length above max_length, a token outside the vocabulary or a
- * request that cannot be; EMEMORY; or what the rows function returned. A stream in progress is
- * reset. */
+ * request that cannot be; EMEMORY; EDEVICE for a GPU that fails; on a GPU in f32 ENUMERIC for an
+ * activation that is no number or beyond 65,000, which its split arithmetic cannot hold; or what
+ * the rows function returned. A stream in progress is reset. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_run(crocuta_session *session,
 						    const crocuta_sequence *sequences,
 						    int64_t count, const crocuta_request *request,
@@ -230,7 +233,8 @@ typedef int crocuta_change_fn(void *user, const crocuta_change_rows *rows);
 
 /* Compute every sequence once and of every change only what differs: exact up to rounding, and with
  * the same bytes whatever the batch, the other changes and the threads. For sessions planned with
- * change_length; CROCUTA_EARG for others, and for lengths, places or tokens outside the limits. */
+ * change_length; CROCUTA_EARG for others, and for lengths, places or tokens outside the limits;
+ * EMEMORY, EDEVICE, ENUMERIC and what the rows function returned as for crocuta_session_run. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_changes(crocuta_session *session,
 							const crocuta_changed_sequence *sequences,
 							int64_t count, crocuta_change_fn *rows,

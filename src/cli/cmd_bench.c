@@ -1,14 +1,15 @@
 /* cmd_bench.c - `crocuta bench`: how fast a model runs here, and how near to the machine's limit.
  *
- * On a CPU, FLOP of a base are those of the model, whatever shortcuts the engine takes: dense layers
- * 2 N (4 D^2 + 2 D I) + 2 V D, and the long convolution N D (10 log2(2 L) + 6), the count of two
- * cached-filter real transforms. The limit is the measured multiply-add rate of the same threads.
+ * On a CPU, FLOP of a base are those of the model, whatever shortcuts the engine takes: dense
+ * layers 2 N (4 D^2 + 2 D I) + 2 V D, and the long convolution N D (10 log2(2 L) + 6), the count of
+ * two cached-filter real transforms. The limit is the measured multiply-add rate of the same
+ * threads.
  *
- * On GPUs the two kinds of work have a limit each, measured in the same run on the first of them. Local:
- * 2 N (4 D^2 + 2 D I) FLOP a base against the rate of a large bfloat16 matrix product; float32 multiplies halves
- * three times for each of these. Mixing: N times 3 D values read and D written, of the arithmetic's size (float32:
- * 16 D bytes, bfloat16: 8 D), against the bandwidth of a copy. The share of both: the time that these limits
- * allow over the time taken.
+ * On GPUs the two kinds of work have a limit each, measured in the same run on the first of them.
+ * Local: 2 N (4 D^2 + 2 D I) FLOP a base against the rate of a large bfloat16 matrix product;
+ * float32 multiplies halves three times for each of these. Mixing: N times 3 D values read and D
+ * written, of the arithmetic's size (float32: 16 D bytes, bfloat16: 8 D), against the bandwidth of
+ * a copy. The share of both: the time that these limits allow over the time taken.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -53,7 +54,7 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_INTEGER,
 	 AT(sequences),
 	 .argument = "N",
-	 .help = "sequences of one run; 0 = about 256 k bases, on GPUs four batches",
+	 .help = "sequences of one run; 0 = about 256 k bases, on GPUs sixteen batches of each",
 	 .standard = "0",
 	 .min = 0,
 	 .max = 1000000},
@@ -109,7 +110,8 @@ static int on_gpus(const crocuta_plan *plan)
 	return !strcmp(plan->device, "cuda");
 }
 
-/* A GPU hands over the last row of each sequence only: the way to the host is not what is measured. */
+/* A GPU hands over the last row of each sequence only: the way to the host is not what is
+ * measured. */
 static int time_runs(crocuta_session *session, const settings *set, const uint8_t *tokens,
 		     int64_t length, result *r, crocuta_error *error)
 {
@@ -164,10 +166,9 @@ static int measure(const crocuta_model *model, const settings *set, int64_t leng
 	}
 	if (!status) {
 		r->plan = *crocuta_session_get_plan(session);
-		r->sequences = set->sequences                ? set->sequences
-			       : !on_gpus(&r->plan)          ? 1 + ((int64_t)256 << 10) / length
-			       : r->plan.gather > 0          ? 4 * r->plan.gather
-							     : 4 * r->plan.batch;
+		r->sequences = set->sequences       ? set->sequences
+			       : on_gpus(&r->plan) ? 4 * r->plan.gather
+						   : 1 + ((int64_t)256 << 10) / length;
 		status = time_runs(session, set, tokens, length, r, error);
 	}
 	if (!status)
@@ -240,15 +241,17 @@ static void report_cpu(const crocuta_model *model, const settings *set, int64_t 
 	cr_print_finish(&print);
 }
 
-/* Stage seconds are sums over the GPUs, and the limits are those of one. */
+/* Stage seconds are means over the GPUs, and the limits are those of one: so is the work that is
+ * set against them. */
 static int report_gpu(const crocuta_model *model, const settings *set, int64_t length,
 		      const result *r, crocuta_error *error)
 {
 	const crocuta_model_info *info = crocuta_model_get_info(model);
 	const double bases = (double)(length * r->sequences);
 	const double value_bytes = r->plan.dtype[0] == 'b' ? 2 : 4;
-	const double flop = bases * dense_flop_of_a_base(info);
-	const double bytes = bases * 4 * (double)(info->layers * info->width) * value_bytes;
+	const double share = bases / r->plan.devices; /* of a GPU */
+	const double flop = share * dense_flop_of_a_base(info);
+	const double bytes = share * 4 * (double)(info->layers * info->width) * value_bytes;
 	const char *colon = strchr(set->device, ':');
 	double matrix_limit, copy_limit, floor;
 	cr_print print;
@@ -282,7 +285,7 @@ static int report_gpu(const crocuta_model *model, const settings *set, int64_t l
 	cr_print_real(&print, "head_seconds", r->stages.head);
 	cr_print_real(&print, "local_share_of_matrix_limit", flop / r->stages.local / matrix_limit);
 	cr_print_real(&print, "mixing_share_of_copy_limit", bytes / r->stages.mixing / copy_limit);
-	cr_print_real(&print, "share_of_limits", floor / r->plan.devices / r->seconds);
+	cr_print_real(&print, "share_of_limits", floor / r->seconds);
 	print_stages(&print, &r->stages);
 	cr_print_integer(&print, "device_bytes", r->plan.device_bytes);
 	cr_print_integer(&print, "peak_resident_bytes", peak_resident_bytes());

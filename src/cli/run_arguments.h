@@ -103,8 +103,8 @@ extern const cr_choice cr_index_choices[];
 	{                                                                                          \
 		.name = "threads", .letter = '@', .group = CR_GROUP_RESOURCES,                     \
 		.kind = CR_OPTION_INT, .offset = offsetof(settings, field), .argument = "N",       \
-		.help = "total CPU threads; 0 = SLURM_CPUS_PER_TASK, OMP_NUM_THREADS or what "     \
-			"this process may use",                                                    \
+		.help = "total CPU threads, of embed besides one that reads; 0 = "                 \
+			"SLURM_CPUS_PER_TASK, OMP_NUM_THREADS or what this process may use",       \
 		.standard = "0", .min = 0, .max = 1024                                             \
 	}
 

@@ -106,7 +106,7 @@ int cr_cuda_choose_filters(const cr_implicit_filter *implicit, const cr_network 
 
 	*block = 0;
 	*rank = 0;
-	*error_found = HUGE_VAL;
+	*error_found = 0;
 	for (int i = 0; i < BLOCKS; i++)
 		for (int held = 8; held <= 16; held += 8) {
 			const int64_t size = (int64_t)FIRST_BLOCK << i;

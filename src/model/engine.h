@@ -17,7 +17,7 @@ typedef struct cr_engine {
 	int bf16;         /* also takes CROCUTA_DTYPE_BF16 */
 
 	/* May "auto" choose it for these options? NULL: never. An open or prepare that then fails
-	 * with EDEVICE or EMEMORY leaves the choice to the next engine. */
+	 * with EDEVICE, EMEMORY or EMODEL leaves the choice to the next engine. */
 	int (*automatic)(const crocuta_session_options *options);
 
 	/* Plan: fill session->plan and session->state, allocate nothing large. The options are

@@ -1,5 +1,6 @@
 /* engine_cuda.c - a session's GPUs: which, how much of their memory, made and freed; with CUDA=1
  * only. */
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/order.h"
 #include "model/cuda_filters.h"
 #include "model/engine_cuda.h"
 #include "model/gpu_list.h"
@@ -113,6 +115,38 @@ static const char *architecture(const cr_cuda_device *device)
 	}
 }
 
+/* The oldest compute capability whose instructions the kernels use, 10 major + minor. */
+#define LEAST_CAPABILITY 80
+
+/* Do they give the same bytes? cuBLAS's choice of a kernel may also depend on the name and the
+ * number of multiprocessors. */
+static int are_of_one_kind(const cr_cuda_device *a, const cr_cuda_device *b)
+{
+	return a->major == b->major && a->minor == b->minor &&
+	       a->multiprocessors == b->multiprocessors && !strcmp(a->name, b->name);
+}
+
+static int check_kind(const char *name, const cr_gpu *first, const cr_gpu *gpu,
+		      crocuta_error *error)
+{
+	const cr_cuda_device *device = &gpu->device;
+
+	if (10 * device->major + device->minor < LEAST_CAPABILITY)
+		return cr_fail(error, CROCUTA_EDEVICE,
+			       "GPU %d (%s) has compute capability %d.%d, and the kernels need "
+			       "8.0 or later; use --device cpu",
+			       gpu->options.device, device->name, device->major, device->minor);
+	if (!are_of_one_kind(device, &first->device))
+		return cr_fail(error, CROCUTA_EDEVICE,
+			       "--device %.80s: GPUs %d (%s, %d multiprocessors) and %d (%s, %d "
+			       "multiprocessors) are of different kinds, and may round "
+			       "differently; name GPUs of one kind",
+			       name, first->options.device, first->device.name,
+			       first->device.multiprocessors, gpu->options.device, device->name,
+			       device->multiprocessors);
+	return 0;
+}
+
 /* The GPUs of the list, described. They must be of one kind, for results not to depend on which of
  * them computed. */
 static int choose_gpus(cr_gpus *gpus, const char *name, crocuta_error *error)
@@ -138,22 +172,16 @@ static int choose_gpus(cr_gpus *gpus, const char *name, crocuta_error *error)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
 	gpus->count = list.count;
 	for (int i = 0; i < list.count; i++) {
-		const cr_cuda_device *first = &gpus->gpu[0].device;
-		cr_cuda_device *device = &gpus->gpu[i].device;
-
 		if (list.gpu[i] >= there)
 			return cr_fail(error, CROCUTA_EDEVICE,
 				       "--device %.80s: the GPUs here are 0 to %d", name,
 				       there - 1);
 		gpus->gpu[i].options.device = list.gpu[i];
-		code = cr_cuda_describe(list.gpu[i], device, error);
+		code = cr_cuda_describe(list.gpu[i], &gpus->gpu[i].device, error);
+		if (!code)
+			code = check_kind(name, &gpus->gpu[0], &gpus->gpu[i], error);
 		if (code)
 			return code;
-		if (device->major != first->major || device->minor != first->minor)
-			return cr_fail(error, CROCUTA_EDEVICE,
-				       "--device %.80s: GPUs %d (%s) and %d (%s) are of different "
-				       "kinds, and round differently; name GPUs of one kind",
-				       name, list.gpu[0], first->name, list.gpu[i], device->name);
 	}
 	return 0;
 }
@@ -182,6 +210,27 @@ static int open_filters(crocuta_session *session, cr_gpus *gpus, crocuta_error *
 	return code;
 }
 
+/* No near/far form, which was asked for: why. */
+static int refuse_near_far(int64_t length, double found, double limit, crocuta_error *error)
+{
+	if (!(found > 0))
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "the near/far convolution has no block size whose tables fit on a "
+			       "GPU for %lld positions of this model; use the FFT form (--conv fft "
+			       "or auto) or a shorter --window",
+			       (long long)length);
+	if (isinf(found))
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "the near/far convolution does not hold for this model: its stored "
+			       "position tables depart from their formula, and there are no values "
+			       "between them; use the FFT form (--conv fft or auto)");
+	return cr_fail(error, CROCUTA_EMODEL,
+		       "the near/far convolution does not hold for this model on a GPU: its "
+		       "filters are too rough (interpolation error %.2g of the largest tap, limit "
+		       "%.2g); use the FFT form (--conv fft or auto)",
+		       found, limit);
+}
+
 /* The form of the long convolution, into the plan. */
 static int choose_convolution(crocuta_session *session, const cr_gpus *gpus,
 			      const crocuta_session_options *o, int64_t length,
@@ -205,11 +254,7 @@ static int choose_convolution(crocuta_session *session, const cr_gpus *gpus,
 	if (p->block)
 		p->convolution = "nearfar";
 	else if (o->convolution == CROCUTA_CONVOLUTION_NEARFAR)
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "the near/far convolution does not hold for this model: its filters "
-			       "are too rough (interpolation error %.2g of the largest tap, limit "
-			       "%.2g); use the FFT form (--conv fft or auto)",
-			       p->certificate_error, limit);
+		return refuse_near_far(length, p->certificate_error, limit, error);
 	return 0;
 }
 
@@ -221,21 +266,11 @@ static int64_t device_bytes(const cr_gpu *gpu, const cr_network *network)
 	return bytes.weights + bytes.filters + bytes.workspace;
 }
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
 /* Bytes of a slot's values: rows of float, or pooled rows of double. */
 static int64_t values_bytes(const cr_gpu *gpu, const cr_network *network)
 {
 	return network->width *
-	       larger(4 * gpu->output_rows, 8 * smaller(CR_CUDA_RANGES, gpu->options.rows));
+	       cr_larger(4 * gpu->output_rows, 8 * cr_smaller(CR_CUDA_RANGES, gpu->options.rows));
 }
 
 /* Host memory for a GPU. */
@@ -256,13 +291,13 @@ static int64_t host_bytes(const cr_gpu *gpu, const cr_network *network)
 static void set_rows(cr_gpu *gpu, int64_t rows)
 {
 	gpu->options.rows = rows;
-	gpu->output_rows = smaller(rows, CR_CUDA_OUTPUT_ROWS);
+	gpu->output_rows = cr_smaller(rows, CR_CUDA_OUTPUT_ROWS);
 }
 
 /* Half as many rows, or as few as must be. */
 static int64_t fewer_rows(const cr_gpu *gpu)
 {
-	return larger(gpu->options.rows / 2, gpu->least_rows);
+	return cr_larger(gpu->options.rows / 2, gpu->least_rows);
 }
 
 /* Rows of a batch: what fits into the GPU's free memory, which `sharing` of the list want. */
@@ -271,15 +306,16 @@ static int plan_rows(cr_gpu *gpu, const crocuta_session *session, int sharing,
 {
 	const double limit = MEMORY_SHARE * (double)gpu->device.free_bytes / sharing;
 	cr_cuda_options *options = &gpu->options;
-	int64_t rows = larger(options->keep ? KEEP_ROWS : BATCH_ROWS, options->length), needed;
+	const int64_t most = cr_larger(MOST_ROWS, options->length) / options->length;
+	int64_t rows = cr_larger(options->keep ? KEEP_ROWS : BATCH_ROWS, options->length), needed;
 
 	if (o->batch)
-		rows = smaller(o->batch * options->length, larger(MOST_ROWS, options->length));
+		rows = cr_smaller(o->batch, most) * options->length;
 	gpu->least_rows = options->length;
 	if (options->keep)
-		gpu->least_rows =
-			larger(options->length, cr_cuda_change_length(session->change_length + 2));
-	set_rows(gpu, larger(rows, gpu->least_rows));
+		gpu->least_rows = cr_larger(options->length,
+					    cr_cuda_change_length(session->change_length + 2));
+	set_rows(gpu, cr_larger(rows, gpu->least_rows));
 	while ((needed = device_bytes(gpu, session->network)) > (int64_t)limit) {
 		if (options->rows == gpu->least_rows)
 			return cr_fail(
@@ -391,18 +427,36 @@ static int make_kept(cr_gpu *gpu, cr_gpu_kept *kept, const cr_network *network)
 	return kept->hidden && kept->logits && kept->row_0 ? 0 : -1;
 }
 
-/* On the GPU, with fewer rows when its memory turns out short, and then on the host. */
-static int make_gpu(cr_gpu *gpu, const cr_network *network, crocuta_error *error)
+/* Everything that make_with_rows makes. */
+static void free_made(cr_gpu *gpu)
+{
+	cr_cuda_free(gpu->cuda); /* first: it may still write into the host's arrays */
+	gpu->cuda = NULL;
+	for (int i = 0; i < CR_CUDA_SLOTS; i++) {
+		cr_gpu_slot *slot = &gpu->slot[i];
+
+		cr_cuda_host_free(slot->tokens);
+		cr_cuda_host_free(slot->changes);
+		cr_cuda_host_free(slot->values);
+		cr_cuda_host_free(slot->logits);
+		cr_free(slot->ranges);
+		cr_free(slot->pieces);
+	}
+	for (int i = 0; i < 2; i++) {
+		cr_cuda_host_free(gpu->kept[i].hidden);
+		cr_cuda_host_free(gpu->kept[i].logits);
+		cr_free(gpu->kept[i].row_0);
+	}
+	memset(gpu->slot, 0, sizeof gpu->slot);
+	memset(gpu->kept, 0, sizeof gpu->kept);
+}
+
+/* On the GPU, and then on the host; on failure the caller calls free_made. */
+static int make_with_rows(cr_gpu *gpu, const cr_network *network, crocuta_error *error)
 {
 	crocuta_error first = {0};
-	int code;
+	int code = cr_cuda_new(network, &gpu->options, &gpu->cuda, &first);
 
-	while ((code = cr_cuda_new(network, &gpu->options, &gpu->cuda, &first)) ==
-		       CROCUTA_EMEMORY &&
-	       gpu->options.rows > gpu->least_rows) {
-		set_rows(gpu, fewer_rows(gpu));
-		memset(&first, 0, sizeof first);
-	}
 	if (code)
 		return cr_fail(error, code, "GPU %d: %s", gpu->options.device, first.message);
 	for (int i = 0; !code && i < CR_CUDA_SLOTS; i++) {
@@ -412,9 +466,27 @@ static int make_gpu(cr_gpu *gpu, const cr_network *network, crocuta_error *error
 	for (int i = 0; !code && gpu->options.keep && i < 2; i++)
 		code = make_kept(gpu, &gpu->kept[i], network);
 	if (code)
-		return cr_fail(error, CROCUTA_EMEMORY, "no %.0f MB of host memory for GPU %d",
+		return cr_fail(error, CROCUTA_EMEMORY,
+			       "no %.0f MB of host memory for GPU %d; try a smaller --batch-size "
+			       "or --device cpu",
 			       (double)host_bytes(gpu, network) / 1e6, gpu->options.device);
 	return 0;
+}
+
+/* With fewer rows when memory turns out short. */
+static int make_gpu(cr_gpu *gpu, const cr_network *network, crocuta_error *error)
+{
+	for (;;) {
+		crocuta_error last = {0};
+		const int code = make_with_rows(gpu, network, &last);
+
+		if (!code)
+			return 0;
+		free_made(gpu);
+		if (code != CROCUTA_EMEMORY || gpu->options.rows <= gpu->least_rows)
+			return cr_fail(error, code, "%s", last.message);
+		set_rows(gpu, fewer_rows(gpu));
+	}
 }
 
 typedef struct making {
@@ -498,35 +570,16 @@ static int cuda_prepare(crocuta_session *session, crocuta_error *error)
 	return 0;
 }
 
-static void free_gpu(cr_gpu *gpu)
-{
-	cr_cuda_free(gpu->cuda); /* first: it may still write into the host's arrays */
-	for (int i = 0; i < CR_CUDA_SLOTS; i++) {
-		cr_gpu_slot *slot = &gpu->slot[i];
-
-		cr_cuda_host_free(slot->tokens);
-		cr_cuda_host_free(slot->changes);
-		cr_cuda_host_free(slot->values);
-		cr_cuda_host_free(slot->logits);
-		cr_free(slot->ranges);
-		cr_free(slot->pieces);
-	}
-	for (int i = 0; i < 2; i++) {
-		cr_cuda_host_free(gpu->kept[i].hidden);
-		cr_cuda_host_free(gpu->kept[i].logits);
-		cr_free(gpu->kept[i].row_0);
-	}
-	cr_free(gpu->changes);
-}
-
 static void cuda_close(crocuta_session *session)
 {
 	cr_gpus *gpus = session->state;
 
 	if (!gpus)
 		return;
-	for (int i = 0; i < gpus->count; i++)
-		free_gpu(&gpus->gpu[i]);
+	for (int i = 0; i < gpus->count; i++) {
+		free_made(&gpus->gpu[i]);
+		cr_free(gpus->gpu[i].changes);
+	}
 	cr_free(gpus->gpu);
 	for (int64_t i = 0; gpus->implicit && i < session->network->layers; i++)
 		cr_implicit_filter_free(&gpus->implicit[i]);

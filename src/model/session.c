@@ -125,7 +125,8 @@ static int open_on(const cr_engine *engine, const cr_network *network,
 	s->stream = o->stream != 0;
 	if (o->dtype == CROCUTA_DTYPE_BF16 && !engine->bf16)
 		code = cr_fail(error, CROCUTA_EARG,
-			       "--dtype bf16 needs a GPU: --device %s computes in f32",
+			       "--dtype bf16 needs a GPU, which --device %s is not; use --dtype "
+			       "f32",
 			       engine->name);
 	if (!code)
 		code = engine->open(s, o, error);
@@ -145,9 +146,10 @@ static int open_on(const cr_engine *engine, const cr_network *network,
 	return code;
 }
 
-static int is_short_of_device(int code)
+/* May the next engine succeed? EMODEL: each has its own form of the long convolution to certify. */
+static int is_for_the_next(int code)
 {
-	return code == CROCUTA_EDEVICE || code == CROCUTA_EMEMORY;
+	return code == CROCUTA_EDEVICE || code == CROCUTA_EMEMORY || code == CROCUTA_EMODEL;
 }
 
 /* On the first engine that can; where none of them even tries, say why. */
@@ -159,7 +161,7 @@ static int open_automatic(const cr_network *network, const crocuta_session_optio
 	int code = CROCUTA_EDEVICE;
 
 	*session = NULL;
-	for (size_t i = 0; is_short_of_device(code) && i < ENGINES; i++) {
+	for (size_t i = 0; is_for_the_next(code) && i < ENGINES; i++) {
 		if (!engines[i]->automatic || !engines[i]->automatic(o))
 			continue;
 		if (last.code && make && o->log) {
@@ -176,9 +178,9 @@ static int open_automatic(const cr_network *network, const crocuta_session_optio
 		return cr_fail(error, code, "%s", last.message);
 	if (o->stream || o->isa)
 		return cr_fail(error, CROCUTA_EARG,
-			       "--dtype bf16 needs a GPU, and %s is for the CPU",
+			       "--dtype bf16 needs a GPU, and %s is for the CPU; use --dtype f32",
 			       o->stream ? "a stream" : "--isa");
-	return cr_fail(error, CROCUTA_EDEVICE, "--dtype bf16 needs a GPU, and %s",
+	return cr_fail(error, CROCUTA_EDEVICE, "--dtype bf16 needs a GPU, and %s; use --dtype f32",
 		       crocuta_device_check("cuda", NULL) ? "this crocuta is built without CUDA"
 							  : "this machine has none");
 }
@@ -274,6 +276,10 @@ static int check_segments(const crocuta_segments *segments, const crocuta_sequen
 {
 	int64_t start = q->report_from;
 
+	if (segments->count < 0 || (segments->count > 0 && !segments->ends))
+		return cr_fail(error, CROCUTA_EARG, "sequence %lld has %lld segments%s",
+			       (long long)index, (long long)segments->count,
+			       segments->ends ? "" : " and no ends");
 	for (int64_t i = 0; i < segments->count; i++) {
 		if (segments->ends[i] <= start || segments->ends[i] > q->length)
 			return cr_fail(error, CROCUTA_EARG,

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "base/order.h"
 #include "seq/alphabet.h"
 
 static int is_base(char byte)
@@ -167,16 +168,12 @@ int cr_allele_find(const char *ref, const char *alt, int64_t position, int64_t c
 	return 0;
 }
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
 cr_placed cr_place(const cr_placement *p, int64_t length, const cr_allele *allele)
 {
 	const int64_t at = allele->at, before = p->window - p->readout;
-	const int64_t left = smaller(length - at, length - at - allele->removed + allele->inserted);
-	cr_placed placed = {.count = smaller(p->readout, left)};
+	const int64_t left =
+		cr_smaller(length - at, length - at - allele->removed + allele->inserted);
+	cr_placed placed = {.count = cr_smaller(p->readout, left)};
 
 	placed.edge = placed.count < p->readout;
 	if (p->fixed) {
@@ -190,9 +187,9 @@ cr_placed cr_place(const cr_placement *p, int64_t length, const cr_allele *allel
 
 		placed.start = ((beyond - 1) / p->step + 1) * p->step;
 	}
-	placed.end = smaller(placed.start + p->window, length);
+	placed.end = cr_smaller(placed.start + p->window, length);
 	placed.edge |= at - placed.start < before - p->step + 1;
 	if (p->rest)
-		placed.count = smaller(placed.end - at, left);
+		placed.count = cr_smaller(placed.end - at, left);
 	return placed;
 }

@@ -8,37 +8,29 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/order.h"
 #include "seq/windows.h"
 #include "task/passes_internal.h"
 
-/* Sequences and tokens of a batch. Many short records share a call, and a call has several of what the
- * session computes together, because it hides the copies of one behind the next. */
+/* Sequences and tokens of a batch. Many short records share a call, and a call has several of what
+ * the session computes together, because it hides the copies of one behind the next. */
 #define ITEMS_LEAST 1024
 #define ITEMS_MOST 16384
 #define TOKENS_LEAST 65536
 #define TOKENS_MOST ((int64_t)64 << 20)
 #define BATCHES_CPU 4
-#define BATCHES_GPU 16 /* between two runs a GPU waits for the host */
-
-static int64_t larger(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
+#define BATCHES_GPU 64 /* between two runs a GPU waits for the host */
 
 static int64_t longest_sequence(const cr_passes_options *options)
 {
 	return options->window + (options->cls != 0) + (options->sep != 0);
 }
 
-/* Tokens of the first batch, which nothing hides. */
+/* Tokens of the first batch, which nothing hides. Each later one may be twice as long: it is read while the one
+ * before is computed. */
 static int64_t first_tokens(const cr_passes_options *options, const crocuta_plan *plan)
 {
-	return larger(plan->batch * longest_sequence(options), TOKENS_LEAST);
+	return cr_larger(plan->batch * longest_sequence(options), TOKENS_LEAST);
 }
 
 static int64_t batches(const crocuta_plan *plan)
@@ -49,23 +41,24 @@ static int64_t batches(const crocuta_plan *plan)
 static int64_t batch_tokens(const cr_passes_options *options, const crocuta_plan *plan)
 {
 	int64_t longest = longest_sequence(options);
-	int64_t tokens = smaller(batches(plan) * plan->batch * longest, TOKENS_MOST);
+	int64_t tokens = cr_smaller(batches(plan) * plan->batch * longest, TOKENS_MOST);
 
-	tokens = larger(tokens, larger(plan->gather, 2) * longest);
-	return larger(tokens, first_tokens(options, plan));
+	tokens = cr_larger(tokens, cr_larger(plan->gather, 2) * longest);
+	return cr_larger(tokens, first_tokens(options, plan));
 }
 
 static int64_t batch_items(const crocuta_plan *plan)
 {
-	return larger(smaller(batches(plan) * plan->batch, ITEMS_MOST),
-		      larger(plan->gather, ITEMS_LEAST));
+	return cr_larger(cr_smaller(batches(plan) * plan->batch, ITEMS_MOST),
+			 cr_larger(plan->gather, ITEMS_LEAST));
 }
 
 /* Segments of a batch: a bin may be cut by two windows. */
 static int64_t batch_segments(const cr_passes_options *options, const crocuta_plan *plan)
 {
-	return batch_tokens(options, plan) / larger(options->smallest_bin, CR_PASSES_POOLED_BIN) +
-	       2 * batch_items(plan);
+	const int64_t shortest = cr_larger(options->smallest_bin, CR_PASSES_POOLED_BIN);
+
+	return batch_tokens(options, plan) / shortest + 2 * batch_items(plan);
 }
 
 int64_t cr_passes_bytes(const cr_passes_options *options, const crocuta_plan *plan)
@@ -96,9 +89,9 @@ static cr_windows grid_of(const cr_passes_options *options, const cr_job *job, i
 			   .reverse = reverse};
 
 	if (reverse)
-		grid.end = smaller(job->contig_length, job->end + context);
+		grid.end = cr_smaller(job->contig_length, job->end + context);
 	else
-		grid.start = larger(0, job->start - context);
+		grid.start = cr_larger(0, job->start - context);
 	return grid;
 }
 
@@ -121,7 +114,7 @@ void cr_passes_count(const cr_passes_options *options, const crocuta_plan *plan,
 		}
 		grid = grid_of(options, job, reverse);
 		count = cr_windows_count(&grid);
-		length = smaller(options->window, grid.end - grid.start);
+		length = cr_smaller(options->window, grid.end - grid.start);
 		*windows += count;
 		*tokens += count * (length + options->cls + options->sep);
 	}
@@ -148,7 +141,8 @@ static int allocate(cr_passes *passes)
 	const cr_passes_options *options = &passes->options;
 
 	passes->items_max = batch_items(passes->plan);
-	/* jobs of the batch that runs, of the one that is filled, and the one that the progress names */
+	/* jobs of the batch that runs, of the one that is filled, and the one that the progress
+	 * names */
 	passes->jobs_max = options->stream ? 1 : 3 * passes->items_max;
 	passes->jobs = cr_calloc((size_t)passes->jobs_max, sizeof *passes->jobs);
 	if (!passes->jobs)
@@ -156,6 +150,7 @@ static int allocate(cr_passes *passes)
 	if (options->stream)
 		return cr_stream_allocate(passes);
 	passes->token_capacity = batch_tokens(options, passes->plan);
+	passes->tokens_wanted = first_tokens(options, passes->plan);
 	passes->ends_capacity = batch_segments(options, passes->plan);
 	for (int i = 0; i < 2; i++)
 		if (allocate_batch(passes, &passes->batches[i]))
@@ -229,8 +224,8 @@ void cr_passes_free(cr_passes *passes)
 int cr_passes_encode(cr_passes *passes, const cr_job *job, const cr_span *span,
 		     const cr_span *counted, uint8_t *out, crocuta_error *error)
 {
-	int64_t cuts[4] = {span->start, larger(span->start, counted->start),
-			   smaller(span->end, counted->end), span->end};
+	int64_t cuts[4] = {span->start, cr_larger(span->start, counted->start),
+			   cr_smaller(span->end, counted->end), span->end};
 	char *letters = passes->letters;
 	int code = job->fetch(job->user, span->start, span->end, letters, error);
 
@@ -256,10 +251,9 @@ int cr_passes_encode(cr_passes *passes, const cr_job *job, const cr_span *span,
 static int has_room(const cr_passes *passes, int64_t length)
 {
 	const cr_batch *batch = passes->filling;
-	int64_t capacity = passes->batches_run ? passes->token_capacity
-					       : first_tokens(&passes->options, passes->plan);
 
-	return batch->item_count < passes->items_max && batch->tokens_used + length <= capacity;
+	return batch->item_count < passes->items_max &&
+	       batch->tokens_used + length <= passes->tokens_wanted;
 }
 
 /* The segments of the window that is about to be added. */
@@ -308,8 +302,8 @@ static int add_window(cr_passes *passes, int64_t number, const cr_window *window
 				   .length = length,
 				   .tokens = tokens,
 				   .mask = INT64_MAX};
-	item->reader.report.start = larger(window->report_start, job->start);
-	item->reader.report.end = smaller(window->report_end, job->end);
+	item->reader.report.start = cr_larger(window->report_start, job->start);
+	item->reader.report.end = cr_smaller(window->report_end, job->end);
 	if (reverse == !cr_strand_used(options->strands, 0))
 		counted = item->reader.report;
 	if (options->cls)

@@ -57,8 +57,9 @@ typedef struct cr_passes_options {
 	cr_token_options tokens;
 	int64_t longest_rows; /* rows of the longest job, for streams of the reverse strand */
 	int64_t smallest_bin; /* of all jobs */
-	int pooled; /* the session pools vectors, and hands over a segment of a row at a time: not with
-		       a scalar or a stream, for jobs of one row or bins of POOLED_BIN or more */
+	int pooled; /* the session pools vectors, and hands over a segment of a row at a time: not
+		       with a scalar or a stream, for jobs of one row or bins of POOLED_BIN or
+		       more */
 	cr_rows_sink *sink;
 	cr_poll_fn *poll;
 	void *user; /* of both */

@@ -1,8 +1,8 @@
 /* passes_internal.h - shared by the passes*.c files.
  *
- * Who owns what: the calling thread takes jobs, fetches bases and fills a batch; a thread of its own, the
- * worker, runs the batch before that and has its rows pooled and written. What the worker uses while
- * it runs is marked so; the calling thread touches it only when the worker is idle. */
+ * Who owns what: the calling thread takes jobs, fetches bases and fills a batch; a thread of its
+ * own, the worker, runs the batch before that and has its rows pooled and written. What the worker
+ * uses while it runs is marked so; the calling thread touches it only when the worker is idle. */
 #ifndef CR_TASK_PASSES_INTERNAL_H
 #define CR_TASK_PASSES_INTERNAL_H
 
@@ -65,7 +65,8 @@ struct cr_passes {
 	cr_job *jobs; /* ring, (jobs_max): those with windows in a batch; read by the worker */
 	int64_t jobs_max, job_count;
 	cr_batch batches[2], *filling;
-	int64_t items_max, token_capacity, ends_capacity, batches_run;
+	int64_t items_max, token_capacity, ends_capacity;
+	int64_t tokens_wanted; /* in the batch that is being filled */
 	char *letters;
 	cr_worker_thread worker;
 	/* the worker's while it runs; without one the calling thread's */
@@ -87,8 +88,8 @@ struct cr_passes {
 
 int cr_strand_used(int strands, int reverse);
 
-/* passes_run.c. start: the worker. submit: hand the filled batch over when the one before is done. wait:
- * until the worker is idle; the first failure. stop: end it, whatever it does. */
+/* passes_run.c. start: the worker. submit: hand the filled batch over when the one before is done.
+ * wait: until the worker is idle; the first failure. stop: end it, whatever it does. */
 CROCUTA_CHECKED int cr_worker_start(cr_passes *passes, crocuta_error *error);
 CROCUTA_CHECKED int cr_worker_submit(cr_passes *passes, crocuta_error *error);
 CROCUTA_CHECKED int cr_worker_wait(cr_passes *passes, crocuta_error *error);
@@ -113,8 +114,8 @@ int cr_passes_encode(cr_passes *passes, const cr_job *job, const cr_span *span,
 /* Set report_from. */
 void cr_reader_report_from(const cr_passes *passes, cr_reader *reader);
 
-/* Ends of the segments of a sequence, row by row of its job's bins: (at most `room`) into ends; how many,
- * -1 when there is no room. */
+/* Ends of the segments of a sequence, row by row of its job's bins: (at most `room`) into ends; how
+ * many, -1 when there is no room. */
 int64_t cr_reader_segments(const cr_passes *passes, const cr_reader *reader, const cr_job *job,
 			   int64_t *ends, int64_t room);
 

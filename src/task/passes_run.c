@@ -1,4 +1,5 @@
-/* passes_run.c - filled batches through the session on a thread of their own; see passes_internal.h. */
+/* passes_run.c - filled batches through the session on a thread of their own; see
+ * passes_internal.h. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
@@ -6,19 +7,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/order.h"
 #include "task/passes_internal.h"
 
 #define POLL_NANOSECONDS 50000000 /* while waiting for the worker */
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
-}
-
-static int64_t larger(int64_t a, int64_t b)
-{
-	return a > b ? a : b;
-}
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
@@ -30,12 +22,12 @@ static int64_t rows_of(const cr_job *job)
 /* Rows that may have to wait at once. */
 static int64_t bins_capacity(const cr_passes_options *options, int64_t job_rows)
 {
-	int64_t chunk = larger(65536 / options->width, 16), needed = chunk;
+	int64_t chunk = cr_larger(65536 / options->width, 16), needed = chunk;
+	int64_t bin = cr_larger(options->smallest_bin, 1);
 
 	if (options->strands != CROCUTA_STRANDS_FORWARD)
-		needed = options->stream ? job_rows
-					 : options->window / larger(options->smallest_bin, 1) + 3;
-	return larger(smaller(needed, job_rows), 1);
+		needed = options->stream ? job_rows : options->window / bin + 3;
+	return cr_larger(cr_smaller(needed, job_rows), 1);
 }
 
 cr_bins_options cr_passes_bins_options(cr_passes *passes, const cr_passes_options *options,
@@ -70,7 +62,7 @@ int cr_passes_activate(cr_passes *passes, int64_t number)
 	if (!passes->bins || bins_capacity(&passes->options, rows) > passes->bins_capacity) {
 		cr_bins_free(passes->bins);
 		options = cr_passes_bins_options(passes, &passes->options,
-						 larger(rows, passes->options.longest_rows));
+						 cr_larger(rows, passes->options.longest_rows));
 		passes->bins = cr_bins_new(&options);
 		passes->bins_capacity = options.capacity;
 		if (!passes->bins)
@@ -362,7 +354,7 @@ int cr_worker_submit(cr_passes *passes, crocuta_error *error)
 	batch->tokens_before = passes->counts.tokens;
 	passes->counts.tokens += batch->tokens_used;
 	passes->counts.windows += batch->item_count;
-	passes->batches_run++;
+	passes->tokens_wanted = cr_smaller(2 * passes->tokens_wanted, passes->token_capacity);
 	pthread_mutex_lock(&w->mutex);
 	w->batch = batch;
 	pthread_cond_signal(&w->work);

@@ -87,10 +87,12 @@ from() { # FILE COMMAND...
 		fails 2 "cuda:all" embed --device $name -o out/x.npy g.fa
 	done
 	fails 2 "" embed --dtype f16 -o out/x.npy g.fa
-	fails 2 "needs a GPU: --device cpu computes in f32" embed --device cpu --dtype bf16 -o out/x.npy g.fa
-	fails 7 "needs a GPU, and this crocuta is built without CUDA" embed --dtype bf16 -o out/x.npy g.fa
-	fails 2 "a stream is for the CPU" embed --dtype bf16 --stream -o out/x.npy g.fa
-	fails 2 "isa is for the CPU" embed --dtype bf16 --isa portable -o out/x.npy g.fa
+	fails 2 "which --device reference is not" embed --device reference --dtype bf16 -o out/x.npy g.fa
+	fails 2 "needs a GPU, which --device cpu is not; use --dtype f32" embed --device cpu --dtype bf16 -o out/x.npy g.fa
+	fails 7 "needs a GPU, and this crocuta is built without CUDA; use --dtype f32" embed --dtype bf16 \
+		-o out/x.npy g.fa
+	fails 2 "a stream is for the CPU; use --dtype f32" embed --dtype bf16 --stream -o out/x.npy g.fa
+	fails 2 "isa is for the CPU; use --dtype f32" embed --dtype bf16 --isa portable -o out/x.npy g.fa
 }
 
 @test "memory: a plan above --max-mem is refused with its figures" {

@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "model/cuda_filters.h"
+#include "model/network.h"
+
 #define TOLERANCE 1e-5
 
 static char folder[] = "/tmp/crocuta-nearfar-XXXXXX";
@@ -266,6 +269,47 @@ static void stays_off_short_models(void **state)
 	crocuta_model_close(model);
 }
 
+/* What the GPU would choose is found on the host: a block, the error that is too large, or no block
+ * whose tables fit. */
+static void choice_for_gpus(void **state)
+{
+	static const struct {
+		const char *shape;
+		int64_t length;
+		int chosen, tried;
+	} cases[] = {
+		{"--width 32 --inner 32 --layers 1 --max-length 65538", 65536, 1, 1},
+		{"--width 32 --inner 32 --layers 1 --max-length 65538 --rough --seed 9", 65536, 0, 1},
+		{"--width 32 --inner 32 --layers 1 --max-length 65538", (int64_t)1 << 24, 0, 0},
+	};
+	const double limit = 1e-4;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		crocuta_model *model = made_model(cases[i].shape);
+		const cr_network *network = cr_model_network(model);
+		cr_implicit_filter filter;
+		crocuta_error error = {0};
+		double found = -1;
+		int64_t block = -1;
+		int rank = -1;
+
+		assert_int_equal(cr_implicit_filter_init(&filter, network, 0, cr_kernels_get(NULL),
+							 &error),
+				 0);
+		assert_int_equal(cr_cuda_choose_filters(&filter, network, cases[i].length, limit,
+							&block, &rank, &found, &error),
+				 0);
+		assert_int_equal(block > 0, cases[i].chosen);
+		assert_int_equal(rank > 0, cases[i].chosen);
+		assert_int_equal(found > 0, cases[i].tried);
+		if (cases[i].tried)
+			assert_int_equal(found <= limit, cases[i].chosen);
+		cr_implicit_filter_free(&filter);
+		crocuta_model_close(model);
+	}
+}
+
 static int make_folder(void **state)
 {
 	(void)state;
@@ -288,6 +332,7 @@ int main(void)
 		cmocka_unit_test(streams_beyond_the_window),
 		cmocka_unit_test(refuses_rough_filters),
 		cmocka_unit_test(stays_off_short_models),
+		cmocka_unit_test(choice_for_gpus),
 	};
 
 	return cmocka_run_group_tests_name("model near/far", tests, make_folder, remove_folder);

@@ -181,7 +181,7 @@ static int sum_pooled(void *user, int64_t sequence, int64_t first, int64_t count
 static void segments_are_pooled(void **state)
 {
 	static const int64_t ends[] = {5, 40, 41};
-	const crocuta_segments segments = {ends, 3};
+	crocuta_segments segments = {ends, 3};
 	crocuta_pooling pooling = {CROCUTA_POOL_SUM, &segments, sum_pooled};
 	double sums[3] = {0}, expected = 0;
 	crocuta_request request = {.layer = -1, .want_hidden = 1, .user = sums, .pooling = &pooling};
@@ -209,6 +209,16 @@ static void segments_are_pooled(void **state)
 	error.code = 0;
 	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
 	q.length = 50;
+	segments = (crocuta_segments){ends, -1};
+	error.code = 0;
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
+	segments = (crocuta_segments){NULL, 1};
+	error.code = 0;
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);
+	assert_non_null(strstr(error.message, "1 segments and no ends"));
+	segments = (crocuta_segments){NULL, 0}; /* nothing of it is wanted */
+	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), 0);
+	segments = (crocuta_segments){ends, 3};
 	pooling.kind = 0;
 	error.code = 0;
 	assert_int_equal(crocuta_session_run(s, &q, 1, &request, &error), CROCUTA_EARG);

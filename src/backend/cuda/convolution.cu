@@ -169,7 +169,7 @@ int cr_cuda_transforms_new(cr_cuda *cuda, const cr_cuda_options *options,
 		t->budget = 2 * longest;
 	if (!t->keeps_longest && t->budget > SMALL_BUDGET)
 		t->budget = SMALL_BUDGET;
-	for (int64_t size = 128; cr_cuda_fused_size(size / 2) == size; size *= 2)
+	for (int64_t size = CR_CUDA_FUSED_LEAST; cr_cuda_fused_size(size / 2) == size; size *= 2)
 		if (cr_cuda_fused_shared(size) <= shared)
 			t->fused_most = size;
 	return 0;

@@ -23,6 +23,7 @@ typedef struct cr_cuda cr_cuda;
 typedef struct cr_cuda_device {
 	char name[100];
 	int major, minor; /* compute capability */
+	int multiprocessors;
 	int64_t total_bytes, free_bytes;
 } cr_cuda_device;
 

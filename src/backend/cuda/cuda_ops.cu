@@ -1,14 +1,15 @@
 /* cuda_ops.cu - the GPU's kernels behind the operator table, in float32's arithmetic.
  *
- * The kernels work on whole blocks of a network, so an operator makes up a network of one block in which
- * everything else is the identity or zero, and looks at the arrays between the kernels:
+ * The kernels work on whole blocks of a network, so an operator makes up a network of one block in
+ * which everything else is the identity or zero, and looks at the arrays between the kernels:
  *   linear              out_proj, onto the residual; an MLP of zeros follows
- *   layer_norm          norm1 and in_proj with the identity as weights; in_proj's bias is what norm1's makes it
+ *   layer_norm          norm1 and in_proj with the identity as weights; in_proj's bias is what
+ *                       norm1's makes it
  *   short_filter_gate   the convolution's input, kept; x0 where convolution and gate of it give 1
  *   long_convolution    with the short filter's last tap 1, and 1 for x1
- * Inputs beyond half precision's range are CROCUTA_ENUMERIC, as in a session. The implicit filter and
- * probabilities are computed on the host, and the parts of the far field are not kernels of their own: these
- * are left out.
+ * Inputs beyond half precision's range are CROCUTA_ENUMERIC, as in a session. The implicit filter
+ * and probabilities are computed on the host, and the parts of the far field are not kernels of
+ * their own: these are left out.
  */
 #include "backend/cuda/internal.cuh"
 
@@ -114,25 +115,23 @@ static int to_device(void *to, const void *from, int64_t bytes, crocuta_error *e
 }
 
 /* After all that is queued. */
-static int from_device(one_block *o, void *to, const void *from, int64_t bytes, crocuta_error *error)
+static int from_device(one_block *o, void *to, const void *from, int64_t bytes,
+		       crocuta_error *error)
 {
 	int overflow = 0;
 
 	CR_CUDA_TRY(cudaStreamSynchronize(o->cuda->stream), "running an operator");
-	CR_CUDA_TRY(cudaMemcpy(&overflow, o->cuda->overflow, sizeof overflow, cudaMemcpyDeviceToHost),
+	CR_CUDA_TRY(cudaMemcpy(&overflow, o->cuda->overflow, sizeof overflow,
+			       cudaMemcpyDeviceToHost),
 		    "reading an operator's output");
 	CR_CUDA_TRY(cudaMemcpy(to, from, (size_t)bytes, cudaMemcpyDeviceToHost),
 		    "reading an operator's output");
-	return overflow ? cr_fail(error, CROCUTA_ENUMERIC, "a value does not fit half precision") : 0;
+	if (overflow)
+		return cr_fail(error, CROCUTA_ENUMERIC, "a value does not fit half precision");
+	return 0;
 }
 
 /* ---- local ----------------------------------------------------------------------------------- */
-
-static int local(one_block *o, int64_t head, int64_t tail, int64_t rows, crocuta_error *error)
-{
-	return o->cuda->tile ? cr_cuda_tile_run(o->cuda, head, tail, rows, error)
-			     : cr_cuda_dense_run(o->cuda, head, tail, rows, error);
-}
 
 static int op_embed(const cr_ops *self, const cr_embed_arguments *a, crocuta_error *error)
 {
@@ -178,7 +177,7 @@ static int op_layer_norm(const cr_ops *self, const cr_layer_norm_arguments *a, c
 	if (!code)
 		code = to_device(o.cuda->residual, a->x, 4 * a->rows * width, error);
 	if (!code)
-		code = local(&o, -1, 0, a->rows, error);
+		code = cr_cuda_local(o.cuda, -1, 0, a->rows, error);
 	if (!code) {
 		u = floats(width * o.cuda->stride);
 		code = u ? from_device(&o, u, o.cuda->u, 4 * width * o.cuda->stride, error)
@@ -230,7 +229,7 @@ static int linear_rows(one_block *o, const cr_linear_arguments *a, int64_t row, 
 	if (!code)
 		code = to_device(o->cuda->residual, r, 4 * rows * width, error);
 	if (!code)
-		code = local(o, 0, -1, rows, error);
+		code = cr_cuda_local(o->cuda, 0, -1, rows, error);
 	if (!code)
 		code = from_device(o, r, o->cuda->residual, 4 * rows * width, error);
 	for (int64_t i = 0; !code && i < rows; i++)
@@ -300,6 +299,8 @@ static int op_gelu(const cr_ops *self, const cr_gelu_arguments *a, crocuta_error
 	int code;
 
 	(void)self;
+	if (!a->count)
+		return 0;
 	CR_CUDA_TRY(cudaMalloc((void **)&x, (size_t)(4 * a->count)), "allocating memory");
 	code = gelu_on(x, a, error);
 	cudaFree(x);
@@ -311,7 +312,6 @@ static int op_gelu(const cr_ops *self, const cr_gelu_arguments *a, crocuta_error
 /* One sequence through the mixing that a session would choose, to u's rows [0, length). */
 static int mix(one_block *o, int64_t length, float *keep_v, float *keep_y, crocuta_error *error)
 {
-	cr_cuda *cuda = o->cuda;
 	cr_cuda_mix work;
 
 	memset(&work, 0, sizeof work);
@@ -319,9 +319,7 @@ static int mix(one_block *o, int64_t length, float *keep_v, float *keep_y, crocu
 	work.length = length;
 	work.keep_v = keep_v;
 	work.keep_y = keep_y;
-	if (cuda->near_far && cr_cuda_near_far_serves(cuda->near_far, length))
-		return cr_cuda_near_far_run(cuda, &work, error);
-	return cr_cuda_transforms_run(cuda, &work, error);
+	return cr_cuda_mix_run(o->cuda, &work, error);
 }
 
 /* y of channel c and row i, from both halves. */
@@ -334,7 +332,8 @@ static float joined(const one_block *o, const __half *y, int64_t c, int64_t i)
 	       CR_CUDA_GATE_SCALE;
 }
 
-/* u (3D, stride) in, y (2, D, stride) back, and the convolution's input (D, stride) when `v` is not NULL. */
+/* u (3D, stride) in, y (2, D, stride) back, and the convolution's input (D, stride) when `v` is not
+ * NULL. */
 static int mix_once(one_block *o, int64_t length, const float *u, __half *y, float *v,
 		    crocuta_error *error)
 {
@@ -345,7 +344,8 @@ static int mix_once(one_block *o, int64_t length, const float *u, __half *y, flo
 	if (code)
 		return code;
 	if (v)
-		CR_CUDA_TRY(cudaMalloc((void **)&kept, (size_t)(2 * 4 * values)), "allocating memory");
+		CR_CUDA_TRY(cudaMalloc((void **)&kept, (size_t)(2 * 4 * values)),
+			    "allocating memory");
 	code = mix(o, length, kept, kept ? kept + values : NULL, error);
 	if (!code)
 		code = from_device(o, y, o->cuda->y, 2 * 2 * values, error);
@@ -355,8 +355,8 @@ static int mix_once(one_block *o, int64_t length, const float *u, __half *y, flo
 	return code;
 }
 
-/* Two passes, each with a filter that is the identity: one keeps x1 * v, the other has x1 = v = 1 and so
- * gives x0. Rows of carry stand before the others. */
+/* Two passes, each with a filter that is the identity: one keeps x1 * v, the other has x1 = v = 1
+ * and so gives x0. Rows of carry stand before the others. */
 static int short_filter_passes(const cr_short_filter_gate_arguments *a, one_block *pass,
 			       crocuta_error *error)
 {

@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(256)
 			square += (value[i].x * value[i].x + value[i].y * value[i].y) +
 				  (value[i].z * value[i].z + value[i].w * value[i].w);
 	}
-	scale = up / sqrtf(cr_sum_warp(square) / (float)width + epsilon);
+	scale = up * cr_norm_scale(cr_sum_warp(square) / (float)width, epsilon);
 	operand += row * parts_of(operand) * operand_width;
 #pragma unroll
 	for (int i = 0; i < VECTORS; i++) {
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(256)
 	mean = cr_sum_warp(sum) / (float)width;
 	for (int64_t c = lane; c < width; c += 32)
 		square += (x[c] - mean) * (x[c] - mean);
-	scale = up / sqrtf(cr_sum_warp(square) / (float)width + epsilon);
+	scale = up * cr_norm_scale(cr_sum_warp(square) / (float)width, epsilon);
 	for (int64_t c = lane; c < width; c += 32)
 		fits &= put_value(operand, operand_width, c, (x[c] - mean) * scale);
 	if (!fits)

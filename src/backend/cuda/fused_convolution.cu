@@ -199,7 +199,7 @@ static __global__ void __launch_bounds__(THREADS)
 
 int64_t cr_cuda_fused_size(int64_t length)
 {
-	int64_t size = 128;
+	int64_t size = CR_CUDA_FUSED_LEAST;
 
 	while (size < 2 * length)
 		size *= 2;
@@ -262,19 +262,7 @@ template <typename T>
 static cudaError_t launch_size(cr_cuda *cuda, int64_t size, const fused_pass *p)
 {
 	switch (size) {
-	case 128:
-		return launch<7, 32, T>(cuda, p);
-	case 256:
-		return launch<8, 32, T>(cuda, p);
-	case 512:
-		return launch<9, 64, T>(cuda, p);
-	case 1024:
-		return launch<10, 128, T>(cuda, p);
-	case 2048:
-		return launch<11, 256, T>(cuda, p);
-	case 4096:
-		return launch<12, 512, T>(cuda, p);
-	case 8192:
+	case CR_CUDA_FUSED_LEAST:
 		return launch<13, 512, T>(cuda, p);
 	case LARGEST_SIZE:
 		return launch<14, 1024, T>(cuda, p);

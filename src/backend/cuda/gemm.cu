@@ -13,7 +13,9 @@
 
 static int blas_failed(cublasStatus_t status, const char *what, crocuta_error *error)
 {
-	return cr_fail(error, CROCUTA_EDEVICE, "cuBLAS: %s failed: %s", what,
+	return cr_fail(error,
+		       status == CUBLAS_STATUS_ALLOC_FAILED ? CROCUTA_EMEMORY : CROCUTA_EDEVICE,
+		       "cuBLAS: %s failed: %s; --device cpu does without", what,
 		       cublasLtGetStatusString(status));
 }
 
@@ -151,9 +153,9 @@ static int make_layouts(const cr_cuda_shape *s, int64_t rows, cr_cuda_layouts *m
 			crocuta_error *error)
 {
 	const uint64_t n = (uint64_t)rows, in = (uint64_t)s->in, out = (uint64_t)s->out;
-	/* arrays with less room than a full chunk never see one: this is for choosing only */
-	const int64_t x_ld = s->x_channels && s->x_ld < rows ? rows : s->x_ld;
-	const int64_t y_ld = s->y_channels && s->y_ld < rows ? rows : s->y_ld;
+	/* for choosing: the choice must not depend on the room that a batch has */
+	const int64_t x_ld = s->x_channels ? rows : s->x_ld;
+	const int64_t y_ld = s->y_channels ? rows : s->y_ld;
 
 	TRY(cublasLtMatrixLayoutCreate(&m->x, s->type, s->x_channels ? n : in,
 				       s->x_channels ? in : n, x_ld),
@@ -179,6 +181,16 @@ static int set_rows(const cr_cuda_shape *s, int64_t rows, cr_cuda_layouts *m, cr
 	TRY(cublasLtMatrixLayoutSetAttribute(m->x, x, &n, sizeof n), "a layout");
 	TRY(cublasLtMatrixLayoutSetAttribute(m->y, y, &n, sizeof n), "a layout");
 	m->rows = rows;
+	return 0;
+}
+
+/* Leading dimensions as the arrays have them. */
+static int set_room(const cr_cuda_shape *s, cr_cuda_layouts *m, crocuta_error *error)
+{
+	TRY(cublasLtMatrixLayoutSetAttribute(m->x, CUBLASLT_MATRIX_LAYOUT_LD, &s->x_ld, sizeof s->x_ld),
+	    "a layout");
+	TRY(cublasLtMatrixLayoutSetAttribute(m->y, CUBLASLT_MATRIX_LAYOUT_LD, &s->y_ld, sizeof s->y_ld),
+	    "a layout");
 	return 0;
 }
 
@@ -265,7 +277,9 @@ int cr_cuda_product_new(const cr_cuda_blas *blas, cr_cuda_product *p, const cr_c
 	TRY(cublasLtMatmulPreferenceCreate(&preference), "a preference");
 	code = choose_algorithm(blas, p, preference, error);
 	cublasLtMatmulPreferenceDestroy(preference);
-	return code;
+	if (!code)
+		code = set_room(shape, &p->chunk, error);
+	return code ? code : set_room(shape, &p->rest, error);
 }
 
 static void free_layouts(cr_cuda_layouts *m)

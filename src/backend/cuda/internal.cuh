@@ -20,6 +20,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <cufft.h>
+#include <math.h>
 #include <stdint.h>
 
 #include "backend/cuda/cuda.h"
@@ -30,6 +31,7 @@ extern "C" {
 
 /* Codes of a failed CUDA call; the message names it. */
 int cr_cuda_failed(cudaError_t status, const char *what, crocuta_error *error);
+int cr_cuda_host_failed(cudaError_t status, crocuta_error *error); /* of cudaMallocHost */
 
 #define CR_CUDA_TRY(call, what)                                                                    \
 	do {                                                                                       \
@@ -48,8 +50,10 @@ static inline int64_t cr_ceil_div(int64_t a, int64_t b)
 /* Rows are computed in tiles; arrays have room for whole ones. Padding rows hold finite values. */
 #define CR_CUDA_TILE 256
 
-/* Powers of two that bring operands into the middle of half's range (f32 only): normalised rows are at most
- * sqrt(D), products of gates and activations a few units. A value beyond LARGEST_HALF sets overflow. */
+/* Powers of two for operands (f32 only) between half's largest number and its smallest, 2^-24, below which the low
+ * part of a value gets lost: normalised rows are at most sqrt(D). Products of gates were seen beyond 4,000 in
+ * deep made-up models, and small ones are off by 2^-25 at most, which counts against the residual they are added
+ * to; activations are summed with others of about 1. A scaled value beyond LARGEST_HALF sets overflow. */
 #define CR_CUDA_NORM_SCALE 64.0f
 #define CR_CUDA_GATE_SCALE 1.0f
 #define CR_CUDA_GELU_SCALE 1.0f
@@ -71,9 +75,10 @@ typedef struct cr_cuda_piece cr_cuda_piece;           /* output.cu */
 
 /* What is queued in a slot. */
 typedef struct cr_cuda_slot {
-	cudaEvent_t *event; /* (2 N + 1) between stages */
+	cudaEvent_t *event; /* (2 N + 2) between stages */
 	cudaEvent_t done;
 	int layers;         /* that the events count */
+	int unfinished;     /* something is queued that no `done` marks the end of */
 	int *overflow_host; /* pinned */
 	float *hidden, *logits; /* device: (OUTPUT_ROWS, D), or pooled rows; (OUTPUT_ROWS, V) */
 	cr_cuda_piece *pieces, *pieces_host; /* of output.cu: device; pinned */
@@ -96,7 +101,7 @@ struct cr_cuda {
 	cr_cuda_tile *tile;             /* or NULL */
 	cr_cuda_near_far *near_far;     /* or NULL */
 	cr_cuda_transforms *transforms; /* when near_far does not serve a length */
-	/* of the last forward: what its changes need: (N, rows, D) residual before the block; (N, D, stride)
+	/* of the last forward: what its changes need: (N, stride, D) residual before the block; (N, D, stride)
 	 * the convolution's input and ungated output */
 	float *kept_residual, *kept_v, *kept_y;
 	int64_t kept_length;     /* padded, of its sequences */
@@ -109,6 +114,11 @@ struct cr_cuda {
 /* Device memory, zeroed, counted in cuda->allocated. EMEMORY when short. `array` becomes NULL on failure. */
 int cr_cuda_alloc(cr_cuda *cuda, void **array, int64_t bytes, crocuta_error *error);
 int cr_cuda_upload(cr_cuda *cuda, void **array, const void *values, int64_t bytes, crocuta_error *error);
+
+/* The passes as a network makes them, by whichever of the kernels below serves (network.cu). */
+int cr_cuda_local(cr_cuda *cuda, int64_t head, int64_t tail, int64_t rows, crocuta_error *error);
+typedef struct cr_cuda_mix cr_cuda_mix;
+int cr_cuda_mix_run(cr_cuda *cuda, const cr_cuda_mix *mix, crocuta_error *error);
 
 /* ---- local ----------------------------------------------------------------------------------- */
 
@@ -135,7 +145,7 @@ int64_t cr_cuda_tile_bytes(const cr_network *network, int dtype);
 /* ---- mixing ---------------------------------------------------------------------------------- */
 
 /* What one mixing pass works on: sequences of `length` rows each, one after the other from row 0. */
-typedef struct cr_cuda_mix {
+struct cr_cuda_mix {
 	int64_t layer, batch, length;
 	/* keep: the convolution's input and ungated output also go here, (D, stride) each; or NULL */
 	float *keep_v, *keep_y;
@@ -144,7 +154,7 @@ typedef struct cr_cuda_mix {
 	const cr_cuda_change *changes; /* (batch), device */
 	const float *kept_v, *kept_y;  /* (D, stride) */
 	int64_t kept_length;
-} cr_cuda_mix;
+};
 
 /* near_far.cu. serves: can it compute this length exactly enough? (up to CR_CUDA_DIRECT_MAX it is exact, by
  * Toeplitz matrices; beyond, where block and rank were certified by whoever chose the options.) */
@@ -178,6 +188,13 @@ int64_t cr_cuda_output_bytes(const cr_network *network);
 int cr_cuda_embed(cr_cuda *cuda, int64_t rows, crocuta_error *error);
 
 #ifdef __CUDACC__
+/* 1 / sqrt(variance + epsilon); no number where the sum of squares was none: 1 / infinity would make a row of
+ * zeros of it. */
+__device__ inline float cr_norm_scale(float variance, float epsilon)
+{
+	return variance < INFINITY ? 1.0f / sqrtf(variance + epsilon) : NAN;
+}
+
 __device__ inline float cr_sum_warp(float x)
 {
 	for (int offset = 16; offset; offset /= 2)

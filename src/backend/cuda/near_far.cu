@@ -553,11 +553,17 @@ __global__ void __launch_bounds__(32 * FAR_WARPS, 1) sum_distances(const far_pas
 
 /* ---- host ------------------------------------------------------------------------------------ */
 
+/* Of any launch: what the far field of CR_CUDA_FAR_COLUMNS takes, within the 99 KiB that every GPU from compute
+ * capability 8.0 on gives. Always the same, because the limit belongs to the kernel and the GPU, and other
+ * threads launch there too. */
+#define SHARED_MOST 98848
+
 template <typename kernel_type>
-static int allow_shared(kernel_type kernel, int bytes, crocuta_error *error)
+static int allow_shared(kernel_type kernel, crocuta_error *error)
 {
 	CR_CUDA_TRY(
-		cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+		cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+				     SHARED_MOST),
 		"shared memory of the mixing pass");
 	return 0;
 }
@@ -580,7 +586,7 @@ static int run_far(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, crocuta
 			      cr_far_table_words(f),
 			      columns,
 			      p.blocks * HELD};
-	int code = allow_shared(sum_distances<PARTS, HELD>, bytes, error);
+	int code = allow_shared(sum_distances<PARTS, HELD>, error);
 
 	if (code)
 		return code;
@@ -598,7 +604,7 @@ static int run_kernels(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, cro
 	int code = 0;
 
 	if (p.held) {
-		code = allow_shared(make_moments<PARTS, COLUMNS, EXTRA>, bytes, error);
+		code = allow_shared(make_moments<PARTS, COLUMNS, EXTRA>, error);
 		if (code)
 			return code;
 		make_moments<PARTS, COLUMNS, EXTRA><<<grid, THREADS, bytes, cuda->stream>>>(p);
@@ -607,7 +613,7 @@ static int run_kernels(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, cro
 				    : run_far<PARTS, 8>(cuda, mix, p, error);
 	}
 	if (!code)
-		code = allow_shared(mix_columns<PARTS, ROWS, COLUMNS, EXTRA>, near_bytes, error);
+		code = allow_shared(mix_columns<PARTS, ROWS, COLUMNS, EXTRA>, error);
 	if (code)
 		return code;
 	mix_columns<PARTS, ROWS, COLUMNS, EXTRA><<<grid, THREADS, near_bytes, cuda->stream>>>(p);

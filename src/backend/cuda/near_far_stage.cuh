@@ -163,6 +163,8 @@ __device__ inline float scale_up(unsigned largest)
 {
 	const unsigned exponent = max(largest >> 23, 30u);
 
+	if (exponent == 255) /* among numbers that are none, the others would become 0 */
+		return NAN;
 	return __uint_as_float((268u - exponent) << 23);
 }
 

@@ -161,7 +161,8 @@ static int allocate(cr_cuda *c, int keep, crocuta_error *error)
 
 static int make_slot(cr_cuda *c, cr_cuda_slot *s, crocuta_error *error)
 {
-	const size_t events = (size_t)(2 * c->network->layers + 1);
+	const size_t events = (size_t)(2 * c->network->layers + 2);
+	cudaError_t status;
 
 	s->event = (cudaEvent_t *)calloc(events, sizeof *s->event);
 	if (!s->event)
@@ -169,9 +170,8 @@ static int make_slot(cr_cuda *c, cr_cuda_slot *s, crocuta_error *error)
 	for (size_t i = 0; i < events; i++)
 		CR_CUDA_TRY(cudaEventCreate(&s->event[i]), "making an event");
 	CR_CUDA_TRY(cudaEventCreateWithFlags(&s->done, cudaEventDisableTiming), "making an event");
-	CR_CUDA_TRY(cudaMallocHost((void **)&s->overflow_host, sizeof *s->overflow_host),
-		    "allocating host memory");
-	return 0;
+	status = cudaMallocHost((void **)&s->overflow_host, sizeof *s->overflow_host);
+	return status == cudaSuccess ? 0 : cr_cuda_host_failed(status, error);
 }
 
 static int start(cr_cuda *c, const cr_cuda_options *options, crocuta_error *error)
@@ -226,7 +226,7 @@ int cr_cuda_new(const cr_network *network, const cr_cuda_options *options, cr_cu
 
 static void free_slot(cr_cuda_slot *s, int64_t layers)
 {
-	for (int64_t i = 0; s->event && i <= 2 * layers; i++)
+	for (int64_t i = 0; s->event && i < 2 * layers + 2; i++)
 		if (s->event[i])
 			cudaEventDestroy(s->event[i]);
 	free(s->event);
@@ -275,38 +275,60 @@ void cr_cuda_free(cr_cuda *c)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-static int local(cr_cuda *c, int64_t head, int64_t tail, int64_t rows, crocuta_error *error)
+int cr_cuda_local(cr_cuda *c, int64_t head, int64_t tail, int64_t rows, crocuta_error *error)
 {
 	return c->tile ? cr_cuda_tile_run(c, head, tail, rows, error)
 		       : cr_cuda_dense_run(c, head, tail, rows, error);
 }
 
-static int mix(cr_cuda *c, const cr_cuda_mix *m, crocuta_error *error)
+int cr_cuda_mix_run(cr_cuda *c, const cr_cuda_mix *m, crocuta_error *error)
 {
 	return cr_cuda_near_far_serves(c->near_far, m->length) ? cr_cuda_near_far_run(c, m, error)
 							       : cr_cuda_transforms_run(c, m, error);
 }
 
-/* Tokens to the device, their vectors into the residual. */
+/* Tokens to the device, their vectors into the residual; rows up to the tile's end, which are computed as well,
+ * begin anew too, lest an infinity of an earlier batch lives on there. */
 static int begin(cr_cuda *c, cr_cuda_slot *s, const uint8_t *tokens, int64_t rows,
 		 crocuta_error *error)
 {
+	const int64_t end = stride_for(rows);
+	const int64_t parts = c->dtype == CR_CUDA_BF16 ? 1 : 2; /* of y, two bytes a value each */
+
 	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
+	s->unfinished = 1;
 	CR_CUDA_TRY(cudaMemcpyAsync(c->tokens, tokens, (size_t)rows, cudaMemcpyHostToDevice,
 				    c->stream),
 		    "copying tokens");
 	CR_CUDA_TRY(cudaMemsetAsync(c->overflow, 0, sizeof *c->overflow, c->stream),
 		    "clearing a flag");
+	CR_CUDA_TRY(cudaMemsetAsync(c->tokens + rows, 0, (size_t)(end - rows), c->stream),
+		    "clearing tokens");
+	CR_CUDA_TRY(cudaMemset2DAsync((char *)c->y + 2 * rows, (size_t)(2 * c->stride), 0,
+				      (size_t)(2 * (end - rows)),
+				      (size_t)(parts * c->network->width), c->stream),
+		    "clearing activations");
 	CR_CUDA_TRY(cudaEventRecord(s->event[0], c->stream), "timing");
 	s->layers = 0;
-	return cr_cuda_embed(c, rows, error);
+	return cr_cuda_embed(c, end, error);
 }
 
 /* One event of a slot: after the local pass (first), after the mixing pass of block `layer`. */
 static int record(cr_cuda *c, cr_cuda_slot *s, int layer, int mixed, crocuta_error *error)
 {
 	CR_CUDA_TRY(cudaEventRecord(s->event[2 * layer + 1 + mixed], c->stream), "timing");
-	s->layers = layer + mixed;
+	return 0;
+}
+
+/* The local pass behind the last mixing pass, timed. */
+static int last_local(cr_cuda *c, cr_cuda_slot *s, int layers, int64_t rows, crocuta_error *error)
+{
+	int code = cr_cuda_local(c, layers - 1, -1, rows, error);
+
+	if (code)
+		return code;
+	CR_CUDA_TRY(cudaEventRecord(s->event[2 * layers + 1], c->stream), "timing");
+	s->layers = layers;
 	return 0;
 }
 
@@ -335,7 +357,7 @@ int cr_cuda_forward(cr_cuda *c, int slot, const uint8_t *tokens, int64_t batch, 
 	for (int i = 0; !code && i < layer; i++) {
 		cr_cuda_mix m = {i, batch, length, NULL, NULL, NULL, NULL, NULL, 0};
 
-		code = local(c, i - 1, i, rows, error);
+		code = cr_cuda_local(c, i - 1, i, rows, error);
 		if (!code && c->kept_v) {
 			m.keep_v = c->kept_v + i * part;
 			m.keep_y = c->kept_y + i * part;
@@ -344,11 +366,11 @@ int cr_cuda_forward(cr_cuda *c, int slot, const uint8_t *tokens, int64_t batch, 
 		if (!code)
 			code = record(c, s, i, 0, error);
 		if (!code)
-			code = mix(c, &m, error);
+			code = cr_cuda_mix_run(c, &m, error);
 		if (!code)
 			code = record(c, s, i, 1, error);
 	}
-	return code ? code : local(c, layer - 1, -1, rows, error);
+	return code ? code : last_local(c, s, layer, rows, error);
 }
 
 int cr_cuda_changes(cr_cuda *c, int slot, const cr_cuda_change *changes, const uint8_t *tokens,
@@ -359,7 +381,7 @@ int cr_cuda_changes(cr_cuda *c, int slot, const cr_cuda_change *changes, const u
 	cr_cuda_slot *s = &c->slot[slot];
 	int code;
 
-	if (rows > c->rows || !c->kept_v)
+	if (rows > c->rows || length > c->length || !c->kept_v)
 		return cr_fail(error, CROCUTA_EINTERNAL, "%lld changes of %lld rows are too many",
 			       (long long)count, (long long)length);
 	code = begin(c, s, tokens, rows, error);
@@ -371,19 +393,19 @@ int cr_cuda_changes(cr_cuda *c, int slot, const cr_cuda_change *changes, const u
 		cr_cuda_mix m = {i, count, length, NULL, NULL, c->changes, c->kept_v + i * part,
 				 c->kept_y + i * part, c->kept_length};
 
-		code = local(c, i - 1, -1, rows, error);
+		code = cr_cuda_local(c, i - 1, -1, rows, error);
 		if (!code) /* the rows before a change are its sequence's own, and so their u */
 			code = cr_cuda_enter_changes(c, &m, c->kept_residual + i * part, error);
 		if (!code)
-			code = local(c, -1, i, rows, error);
+			code = cr_cuda_local(c, -1, i, rows, error);
 		if (!code)
 			code = record(c, s, i, 0, error);
 		if (!code)
-			code = mix(c, &m, error);
+			code = cr_cuda_mix_run(c, &m, error);
 		if (!code)
 			code = record(c, s, i, 1, error);
 	}
-	return code ? code : local(c, layers - 1, -1, rows, error);
+	return code ? code : last_local(c, s, layers, rows, error);
 }
 
 int cr_cuda_finish(cr_cuda *c, int slot, crocuta_error *error)
@@ -395,13 +417,14 @@ int cr_cuda_finish(cr_cuda *c, int slot, crocuta_error *error)
 				    cudaMemcpyDeviceToHost, c->stream),
 		    "reading a flag");
 	CR_CUDA_TRY(cudaEventRecord(s->done, c->stream), "marking the end of a batch");
+	s->unfinished = 0;
 	return 0;
 }
 
-/* Add up the time between the events of a slot. The last local pass is not among them. */
+/* Add up the time between the events of a slot. */
 static void add_times(cr_cuda *c, cr_cuda_slot *s)
 {
-	for (int i = 0; i < 2 * s->layers; i++) {
+	for (int i = 0; s->layers && i < 2 * s->layers + 1; i++) {
 		float milliseconds = 0;
 
 		if (cudaEventElapsedTime(&milliseconds, s->event[i], s->event[i + 1]) == cudaSuccess)
@@ -414,12 +437,18 @@ int cr_cuda_wait(cr_cuda *c, int slot, crocuta_error *error)
 {
 	cr_cuda_slot *s = &c->slot[slot];
 
+	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
+	if (s->unfinished) { /* a failure cut it short: nothing may run on behind its back */
+		s->unfinished = s->layers = 0;
+		CR_CUDA_TRY(cudaStreamSynchronize(c->stream), "computing a batch");
+		return 0;
+	}
 	CR_CUDA_TRY(cudaEventSynchronize(s->done), "computing a batch");
 	add_times(c, s);
 	if (*s->overflow_host)
 		return cr_fail(error, CROCUTA_ENUMERIC,
 			       "an activation is beyond 65,000 or no number: the GPU's split "
-			       "arithmetic cannot hold it; use --device cpu");
+			       "arithmetic cannot hold it; use --device cpu or --dtype bf16");
 	return 0;
 }
 
@@ -434,9 +463,10 @@ void *cr_cuda_host_bytes(int64_t bytes)
 {
 	void *array = NULL;
 
-	if (cudaMallocHost(&array, (size_t)(bytes > 0 ? bytes : 1)) != cudaSuccess)
-		return NULL;
-	return array;
+	if (cudaMallocHost(&array, (size_t)(bytes > 0 ? bytes : 1)) == cudaSuccess)
+		return array;
+	(void)cudaGetLastError();
+	return NULL;
 }
 
 void cr_cuda_host_free(void *array)

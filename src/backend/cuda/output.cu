@@ -36,6 +36,7 @@ int cr_cuda_output_new(cr_cuda *cuda, crocuta_error *error)
 
 	for (int i = 0; i < CR_CUDA_SLOTS; i++) {
 		cr_cuda_slot *slot = &cuda->slot[i];
+		cudaError_t status;
 		int code = cr_cuda_alloc(cuda, (void **)&slot->hidden,
 					 CR_CUDA_OUTPUT_ROWS * width * 4, error);
 
@@ -46,8 +47,9 @@ int cr_cuda_output_new(cr_cuda *cuda, crocuta_error *error)
 			code = cr_cuda_alloc(cuda, (void **)&slot->pieces, bytes, error);
 		if (code)
 			return code;
-		CR_CUDA_TRY(cudaMallocHost(&slot->pieces_host, (size_t)bytes),
-			    "allocating host memory");
+		status = cudaMallocHost(&slot->pieces_host, (size_t)bytes);
+		if (status != cudaSuccess)
+			return cr_cuda_host_failed(status, error);
 	}
 	return 0;
 }
@@ -158,7 +160,7 @@ __device__ inline void normalise_row(const float *__restrict__ x, const final_no
 		for (int c = lane; c < norm.width; c += 32)
 			square += (x[c] - mean) * (x[c] - mean);
 	}
-	scale = 1.0f / sqrtf(cr_sum_warp(square) / (float)norm.width + norm.epsilon);
+	scale = cr_norm_scale(cr_sum_warp(square) / (float)norm.width, norm.epsilon);
 #pragma unroll
 	for (int j = 0; j < K; j++) {
 		const int c = from + lane + 32 * j;

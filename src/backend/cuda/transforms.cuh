@@ -25,6 +25,9 @@ typedef struct cr_cuda_signals {
 	int *overflow;
 } cr_cuda_signals;
 
+/* The smallest transform: shorter sequences (CR_CUDA_DIRECT_MAX) never come here. */
+#define CR_CUDA_FUSED_LEAST 8192
+
 /* fused_convolution.cu. Sizes are those of transforms; 0: too long for this path. */
 int64_t cr_cuda_fused_size(int64_t length);
 int64_t cr_cuda_fused_shared(int64_t size); /* bytes of shared memory */
