@@ -2,6 +2,7 @@
 #include "base/threads.h"
 
 #include <errno.h>
+#include <omp.h>
 #include <pthread.h>
 
 #include "base/error.h"
@@ -39,4 +40,9 @@ int cr_threads_probe(int threads, crocuta_error *error)
 	return cr_fail_errno(error, CROCUTA_EMEMORY,
 			     "cannot start %d threads, only %d; give a smaller -@, or raise ulimit -u",
 			     threads, count + 1);
+}
+
+void cr_threads_release(void)
+{
+	(void)omp_pause_resource_all(omp_pause_soft);
 }

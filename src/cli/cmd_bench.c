@@ -223,6 +223,8 @@ static void report_cpu(const crocuta_model *model, const settings *set, int64_t 
 	cr_print_text(&print, "model", info->name);
 	cr_print_integer(&print, "length", length);
 	cr_print_integer(&print, "sequences", r->sequences);
+	cr_print_text(&print, "device", r->plan.device);
+	cr_print_text(&print, "dtype", r->plan.dtype);
 	cr_print_integer(&print, "threads", r->plan.threads);
 	cr_print_text(&print, "isa", r->plan.isa);
 	cr_print_text(&print, "convolution", r->plan.convolution);

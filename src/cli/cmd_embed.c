@@ -284,16 +284,15 @@ static void format_rate(char *text, size_t capacity, int64_t count, double secon
 /* What the time went into: of the run itself, preparations apart. */
 static void finish_speed(const crocuta_embed_report *report)
 {
-	double seconds = report->run_seconds, share;
+	double seconds = report->run_seconds, waiting;
 	char bases[32], tokens[32];
 
 	format_rate(bases, sizeof bases, report->bases, seconds);
 	format_rate(tokens, sizeof tokens, report->tokens, seconds);
-	share = seconds > 0 ? 100 * report->model_seconds / seconds : 0;
-	cr_notice("%s bases in %.3f s (%sbases/s; %stokens/s, the model computing %.0f %% of the "
-		  "time; %.3f s before that to prepare)",
-		  cr_with_commas(report->bases), seconds, bases, tokens, share,
-		  report->prepare_seconds);
+	waiting = seconds > 0 ? 100 * (1 - report->model_seconds / seconds) : 0;
+	cr_notice("%sbases/s, %stokens/s: %.3f s, %.0f %% of it waiting for input or the last "
+		  "writes, after %.3f s to prepare",
+		  bases, tokens, seconds, waiting, report->prepare_seconds);
 }
 
 static void finish_notes(const crocuta_embed_report *report)

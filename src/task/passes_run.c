@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/order.h"
+#include "base/threads.h"
 #include "task/passes_internal.h"
 
 #define POLL_NANOSECONDS 50000000 /* while waiting for the worker */
@@ -226,9 +227,14 @@ int cr_worker_start(cr_passes *passes, crocuta_error *error)
 {
 	cr_worker_thread *w = &passes->worker;
 	pthread_condattr_t clock;
-	int failure;
+	int failure, code;
 
 	w->job = -1;
+	/* the session was made on this thread; its team is not needed here any more, and its like are there */
+	cr_threads_release();
+	code = cr_threads_probe(passes->plan->threads + 1, error);
+	if (code)
+		return code;
 	pthread_mutex_init(&w->mutex, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);

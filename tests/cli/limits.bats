@@ -21,6 +21,27 @@ setup() { cd "$BATS_TEST_TMPDIR"; }
 	[ ! -e u.npy ]
 }
 
+@test "any limit of threads ends in a result or in status 6, and leaves nothing behind" {
+	if ! setpriv --reuid 12347 --clear-groups true 2> /dev/null; then
+		skip "setpriv to a plain user is not possible here"
+	fi
+	make_fasta a.fa
+	chmod 777 .
+	for limit in 2 3 4 5 6 7 8 9 10; do
+		status=0
+		setpriv --reuid 12347 --clear-groups bash -c \
+			'ulimit -u $2; exec "$0" embed -q -@ 4 -m "$1" -o u.npy a.fa' "$CROCUTA" "$MODEL" \
+			$limit 2> stderr.txt || status=$?
+		grep -q "Permission denied" stderr.txt && skip "the tree is closed to other users"
+		echo "$limit: $status $(cat stderr.txt)"
+		[ "$status" = 0 ] || [ "$status" = 6 ]
+		[ "$status" = 0 ] || [ ! -e u.npy ]
+		rm -f u.npy u.rows.bed.gz u.meta.json
+		[ -z "$(find . -name '*.part')" ]
+	done
+	[ "$status" = 0 ] # four threads and one that reads, and what runs around them
+}
+
 @test "an empty record that an indexer left out is named" {
 	printf '>a\nACGT\n>b\n>c\nACGTT\n' > e.fa
 	printf 'a\t4\t3\t4\t5\nc\t5\t14\t5\t6\n' > e.fa.fai
