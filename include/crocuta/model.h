@@ -97,6 +97,8 @@ typedef struct crocuta_verify_report {
 	double hidden_error;      /* largest |difference| of hidden values and logits */
 	double loglik_error;      /* largest relative difference of a log-likelihood sum */
 	double tolerance;         /* what hidden_error was held against */
+	const char *device, *dtype, *isa; /* where and how, as in crocuta_plan; constant; NULL when no
+					     session came up */
 } crocuta_verify_report;
 
 struct crocuta_session_options;

@@ -337,12 +337,16 @@ static int run_verify(const cr_command *command, int argc, char **argv)
 			cr_print_real(&print, "hidden_error", report.hidden_error);
 			cr_print_real(&print, "loglik_error", report.loglik_error);
 			cr_print_real(&print, "tolerance", report.tolerance);
+			cr_print_text(&print, "device", report.device);
+			cr_print_text(&print, "dtype", report.dtype);
+			cr_print_text(&print, "isa", report.isa);
 			cr_print_finish(&print);
 		} else {
 			printf("%s\t%s\t%d records, largest difference %.3g (limit %.3g), "
-			       "log-likelihood %.3g\n",
+			       "log-likelihood %.3g; on %s in %s, %s\n",
 			       status ? "FAIL" : "PASS", name, report.records, report.hidden_error,
-			       report.tolerance, report.loglik_error);
+			       report.tolerance, report.loglik_error, report.device, report.dtype,
+			       report.isa);
 		}
 	}
 	crocuta_model_close(model);

@@ -51,7 +51,8 @@ static int find_engine(const char *name, const cr_engine **engine, crocuta_error
 		return cr_fail(error, CROCUTA_EDEVICE,
 			       "--device %.40s: this crocuta is built without CUDA; use --device cpu",
 			       name);
-	return cr_fail(error, CROCUTA_EARG, "--device \"%.40s\": give auto, cpu or cuda", name);
+	return cr_fail(error, CROCUTA_EARG, "--device \"%.40s\": give auto, cpu or cuda (of "
+		       "several GPUs cuda:N, cuda:N,M or cuda:all)", name);
 }
 
 int crocuta_device_check(const char *device, crocuta_error *error)
@@ -99,8 +100,8 @@ static int check_memory(const crocuta_plan *p, int64_t limit, crocuta_error *err
 		return 0;
 	return cr_fail(error, CROCUTA_EMEMORY,
 		       "needs %.1f MB (weights %.1f, filters %.1f, workspace %.1f, carried state "
-		       "%.1f, changes %.1f), the limit is %.1f MB; try a shorter --window or raise "
-		       "--max-mem",
+		       "%.1f, changes %.1f), the limit is %.1f MB; try a shorter --window, a smaller "
+		       "--batch-size or raise --max-mem",
 		       (double)p->total_bytes / 1e6, (double)p->weight_bytes / 1e6,
 		       (double)p->filter_bytes / 1e6, (double)p->workspace_bytes / 1e6,
 		       (double)p->state_bytes / 1e6, (double)p->change_bytes / 1e6,

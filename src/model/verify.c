@@ -245,6 +245,11 @@ static int run_records(const crocuta_model *model, const char *where, const json
 	options.max_length =
 		longest < model->network.max_length ? longest : model->network.max_length;
 	code = crocuta_session_new(model, &options, &session, error);
+	if (!code) {
+		report->device = crocuta_session_get_plan(session)->device;
+		report->dtype = crocuta_session_get_plan(session)->dtype;
+		report->isa = crocuta_session_get_plan(session)->isa;
+	}
 	for (i = 0; i < count && !code; i++) {
 		struct answer answer = {.model = model};
 
