@@ -28,7 +28,7 @@ static int blas_failed(cublasStatus_t status, const char *what, crocuta_error *e
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-int cr_cuda_folded_bias(const float *weight, const float *bias, const float *shift, int64_t out,
+void cr_cuda_folded_bias(const float *weight, const float *bias, const float *shift, int64_t out,
 			int64_t in, float *result)
 {
 	for (int64_t row = 0; row < out; row++) {
@@ -38,7 +38,6 @@ int cr_cuda_folded_bias(const float *weight, const float *bias, const float *shi
 			sum += (double)weight[row * in + k] * shift[k];
 		result[row] = (float)sum;
 	}
-	return 0;
 }
 
 /* The power of two that brings the largest weight to 2^9 .. 2^10. */

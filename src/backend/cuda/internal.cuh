@@ -131,8 +131,8 @@ int cr_cuda_dense_run(cr_cuda *cuda, int64_t head, int64_t tail, int64_t rows, c
 int64_t cr_cuda_dense_bytes(const cr_network *network, int dtype, int64_t *weights); /* workspace */
 
 /* result[o] = bias[o] + sum over i of weight[o][i] shift[i], in double; on the host.
- * bias and shift may be NULL. Returns 0. */
-int cr_cuda_folded_bias(const float *weight, const float *bias, const float *shift, int64_t out,
+ * bias and shift may be NULL. */
+void cr_cuda_folded_bias(const float *weight, const float *bias, const float *shift, int64_t out,
 			int64_t in, float *result);
 
 int cr_cuda_tile_fits(const cr_network *network, int capability, int dtype);
@@ -200,6 +200,13 @@ __device__ inline float cr_sum_warp(float x)
 	for (int offset = 16; offset; offset /= 2)
 		x += __shfl_xor_sync(0xffffffffu, x, offset);
 	return x;
+}
+
+/* Row 0 of a change in what was kept of its sequence: kept is (D, stride). */
+__device__ inline const float *cr_kept_rows(const float *kept, int64_t stride, int64_t channel,
+					    const cr_cuda_change &change, int64_t kept_length)
+{
+	return kept + channel * stride + change.sequence * kept_length + change.start;
 }
 
 /* GELU, tanh form: x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x^3). */

@@ -228,8 +228,7 @@ __device__ inline void subtract_kept(const pass &p, int64_t channel, const colum
 				     float *g)
 {
 	const cr_cuda_change change = p.changes[c.sequence];
-	const float *kept =
-		p.kept_v + channel * p.stride + change.sequence * p.kept_length + change.start;
+	const float *kept = cr_kept_rows(p.kept_v, p.stride, channel, change, p.kept_length);
 
 #pragma unroll
 	for (int i = 0; i < 8; i++) {
@@ -243,8 +242,7 @@ __device__ inline void add_kept(const pass &p, int64_t channel, const column &c,
 				float *o)
 {
 	const cr_cuda_change change = p.changes[c.sequence];
-	const float *kept =
-		p.kept_y + channel * p.stride + change.sequence * p.kept_length + change.start;
+	const float *kept = cr_kept_rows(p.kept_y, p.stride, channel, change, p.kept_length);
 
 #pragma unroll
 	for (int i = 0; i < 8; i++) {

@@ -98,8 +98,7 @@ static int upload_short(cr_cuda *c, cr_cuda_short *b, const cr_block_weights *w,
 	code = cr_cuda_upload(c, (void **)&b->taps, values, 4 * 9 * d, error);
 	if (!code)
 		code = cr_cuda_upload(c, (void **)&b->bias, w->short_bias, 4 * 3 * d, error);
-	if (!code && cr_cuda_folded_bias(w->in_weight, w->in_bias, w->norm1_bias, 3 * d, d, values))
-		code = cr_fail(error, CROCUTA_EMEMORY, "out of memory for weights");
+	cr_cuda_folded_bias(w->in_weight, w->in_bias, w->norm1_bias, 3 * d, d, values);
 	if (!code)
 		code = cr_cuda_upload(c, (void **)&b->in_bias, values, 4 * 3 * d, error);
 	free(values);

@@ -64,6 +64,12 @@ __device__ inline uint32_t pack(float low, float high)
 	return *(const uint32_t *)&two;
 }
 
+/* cr_norm_scale with the hardware's root. */
+__device__ inline float norm_scale(float variance, float epsilon)
+{
+	return variance < INFINITY ? rsqrtf(variance + epsilon) : NAN;
+}
+
 /* Rows without mean and with variance 1 to shared memory, as an operand. */
 template <int D>
 __device__ inline void normalise(const place &p, float epsilon, const sums<D> &sum)
@@ -76,7 +82,7 @@ __device__ inline void normalise(const place &p, float epsilon, const sums<D> &s
 		float mean, variance, scale;
 
 		row_moments<D>(sum, half, &mean, &variance);
-		scale = variance < INFINITY ? rsqrtf(variance + epsilon) : NAN;
+		scale = norm_scale(variance, epsilon);
 #pragma unroll
 		for (int j = 0; j < D / 8; j++)
 			store_shared(x_address(p, j, row),
@@ -96,7 +102,7 @@ __device__ inline void normalised_fragments(float epsilon, const sums<D> &sum, u
 		float mean, variance, scale;
 
 		row_moments<D>(sum, half, &mean, &variance);
-		scale = variance < INFINITY ? rsqrtf(variance + epsilon) : NAN;
+		scale = norm_scale(variance, epsilon);
 #pragma unroll
 		for (int j = 0; j < D / 8; j++)
 			x[4 * (j / 2) + 2 * (j % 2) + half] =
@@ -348,10 +354,7 @@ static int upload_layer(cr_cuda *cuda, cr_cuda_tile *t, int64_t layer, void *pac
 	CR_CUDA_TRY(cudaMemcpy(to, packed, (size_t)t->layer_bytes, cudaMemcpyHostToDevice),
 		    "copying weights");
 	after->stages = to + in_bytes(n, cuda->dtype);
-	code = cr_cuda_folded_bias(w->fc1_weight, w->fc1_bias, w->norm2_bias, n->inner_width, d,
-				   folded);
-	if (code)
-		return cr_fail(error, code, "out of memory for weights");
+	cr_cuda_folded_bias(w->fc1_weight, w->fc1_bias, w->norm2_bias, n->inner_width, d, folded);
 	code = cr_cuda_upload(cuda, (void **)&after->fc1_bias, folded, 4 * n->inner_width, error);
 	if (!code)
 		code = cr_cuda_upload(cuda, (void **)&after->out_bias, w->out_bias, 4 * d, error);

@@ -121,8 +121,7 @@ __device__ inline void cr_gate_in(const cr_cuda_signals &m, int64_t sequence, in
 		cr_store_four(m.keep_v + c * m.stride + sequence * m.length + t, g);
 	if (m.changes) {
 		const cr_cuda_change one = m.changes[sequence];
-		const float *kept =
-			m.kept_v + c * m.stride + one.sequence * m.kept_length + one.start;
+		const float *kept = cr_kept_rows(m.kept_v, m.stride, c, one, m.kept_length);
 
 		for (int i = 0; i < 4; i++)
 			g[i] = t + i < one.lead || t + i >= one.rows ? 0 : g[i] - kept[t + i];
@@ -182,8 +181,7 @@ __device__ inline void cr_gate_out(const cr_cuda_signals &m, int64_t sequence, i
 
 	if (m.changes) {
 		const cr_cuda_change one = m.changes[sequence];
-		const float *kept =
-			m.kept_y + c * m.stride + one.sequence * m.kept_length + one.start;
+		const float *kept = cr_kept_rows(m.kept_y, m.stride, c, one, m.kept_length);
 
 		for (int i = 0; i < 4; i++)
 			o[i] = t + i < one.lead || t + i >= one.rows ? 0 : o[i] + kept[t + i];
