@@ -33,6 +33,25 @@ class Packed:
         pick = self.role == role
         return list(zip(self.start[pick].tolist(), self.length[pick].tolist()))
 
+    def joined_segments(self, role, gap):
+        """The same, neighbours of one name that lie at most `gap` bases apart as one.
+
+        Dropped tiles cut much of the sequence into pieces shorter than a long window; a
+        window over such a seam sees what a deletion would show it.
+        """
+        out, last = [], None
+        names = self.meta["segments"]
+        for i in range(len(self.start)):
+            if self.role[i] != role:
+                continue
+            name, begin, size = names[i]
+            if last is not None and name == last[0] and 0 <= begin - last[1] <= gap:
+                out[-1][1] += int(self.length[i])
+            else:
+                out.append([int(self.start[i]), int(self.length[i])])
+            last = name, begin + size
+        return [tuple(pair) for pair in out]
+
     def validation_windows(self, window):
         """Start of each non-overlapping window, counted from the segment's first base."""
         out = []
@@ -53,20 +72,25 @@ class Sampler:
     or a run of [PAD] in front.
     """
 
-    def __init__(self, data, length, device, seed, disturb=0.08):
-        self.length, self.device, self.disturb = length, device, disturb
+    def __init__(self, data, length, device, seed, disturb=0.08, join_gap=0):
+        self.device, self.disturb = device, disturb
         self.codes = torch.from_numpy(data.codes).to(device)
-        starts, room = [], []
-        for start, size in data.segments(0):
-            if size > length:
-                starts.append(start)
-                room.append(size - length)
-        self.starts = torch.tensor(starts, device=device)
-        self.ends = torch.tensor(np.cumsum(room), device=device)
-        self.places = int(sum(room))
+        self.segments = data.joined_segments(0, join_gap) if join_gap else data.segments(0)
         self.generator = torch.Generator(device=device)
         self.generator.manual_seed(seed)
-        self.ramp = torch.arange(length + 1, device=device)
+        self.set_length(length)
+
+    def set_length(self, length):
+        """Windows of this length from now on; the stream of random numbers goes on."""
+        pick = [(start, size - length) for start, size in self.segments if size > length]
+        if not pick:
+            raise ValueError("no training segment is longer than %d bases" % length)
+        room = [r for _, r in pick]
+        self.length = length
+        self.starts = torch.tensor([start for start, _ in pick], device=self.device)
+        self.ends = torch.tensor(np.cumsum(room), device=self.device)
+        self.places = int(sum(room))
+        self.ramp = torch.arange(length + 1, device=self.device)
 
     def random(self, *shape):
         return torch.rand(*shape, generator=self.generator, device=self.device)

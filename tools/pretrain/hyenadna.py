@@ -144,7 +144,8 @@ class Config:
         "use_bias": True,
         "initializer_range": 0.02,
         "filter_shift": 0.05,
-        "filter_init": "uniform",  # for training only; see train.py --filter-init
+        "filter_init": "uniform",  # these two for training only; see train.py
+        "decay_init": "standard",
     }
 
     def __init__(self, **fields):
@@ -216,10 +217,21 @@ def position_features(m, emb_dim):
     return t, torch.cat([t[:, None], torch.cos(angle), -torch.sin(angle)], dim=1)
 
 
+TINY = 1026  # positions of the shortest published model
+
+
 def decay_rates(d_model):
     """delta per channel; only |delta| is used: about 3.07 (slow) to 15.35 (fast)."""
     slow, fast = math.log(0.01) / 1.5, math.log(0.01) / 0.3
     return torch.linspace(slow, fast, d_model, dtype=torch.float64)
+
+
+def log_decay_rates(d_model, m):
+    """From the same slowest delta to what is the fastest one over TINY positions,
+    evenly in the logarithm, so that some channels of a long model look at short range."""
+    slow, fast = -math.log(0.01) / 1.5, -math.log(0.01) / 0.3 * max(m / TINY, 1.0)
+    return -torch.exp(torch.linspace(
+        math.log(slow), math.log(fast), d_model, dtype=torch.float64))
 
 
 class Sine(nn.Module):
@@ -281,7 +293,9 @@ class LongFilter(nn.Module):
         self.bias = nn.Parameter(torch.randn(cfg.d_model))
         self.pos_emb = Buffers(z=z.float()[None], t=t.float()[None, :, None])
         self.implicit_filter = FilterMLP(cfg)
-        self.modulation = Buffers(deltas=decay_rates(cfg.d_model).float()[None, None])
+        deltas = (log_decay_rates(cfg.d_model, cfg.max_seq_len) if cfg.decay_init == "log"
+                  else decay_rates(cfg.d_model))
+        self.modulation = Buffers(deltas=deltas.float()[None, None])
 
     def forward(self, length):
         if self.exact and self.bias.dtype == torch.float32:
@@ -407,7 +421,9 @@ class HyenaDNA(nn.Module):
     def reset_parameters(self):
         """Normal weights, zero biases; the last Linear of each branch is scaled
         down by the root of the number of branches.  The filter MLP keeps torch's
-        uniform start (rough filters) unless filter_init is "normal"."""
+        uniform start (rough filters) unless filter_init is "normal"; "multiscale"
+        multiplies the rows of its first Linear by factors up to max_seq_len / TINY, so
+        that some units change over few bases although positions run from 0 to 1."""
         std = self.cfg.initializer_range
         branches = math.sqrt(2 * self.cfg.n_layer)
         nn.init.normal_(self.backbone.embeddings.word_embeddings.weight, std=std)
@@ -418,6 +434,13 @@ class HyenaDNA(nn.Module):
                 last = linear is m.out_proj or linear is block.mlp.fc2
                 nn.init.normal_(linear.weight, std=std / branches if last else std)
                 nn.init.zeros_(linear.bias)
+            if self.cfg.filter_init == "multiscale":
+                first = m.filter_fn.implicit_filter._modules["0"]
+                top = math.log(max(self.cfg.max_seq_len / TINY, 1.0))
+                scale = torch.exp(torch.linspace(0.0, top, first.out_features))
+                with torch.no_grad():
+                    first.weight.mul_(scale[:, None])
+                    first.bias.mul_(scale)
             if self.cfg.filter_init == "normal":
                 for linear in m.filter_fn.implicit_filter.modules():
                     if isinstance(linear, nn.Linear):

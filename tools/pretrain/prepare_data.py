@@ -3,12 +3,14 @@
 
 Sources and split (GRCh37 coordinates, 1-based in the text, half-open in the code):
 
-  training    chrX:1-70M, chr20 outside the held-out ranges, extra human pieces
+  training    chrX:1-70M, chr20 outside the held-out ranges, chr22 as far as an
+              alignment has it, extra human pieces
   validation  chr20:50-63 Mb
   held out    chr20:1-4 Mb and chr20:42.9-43.1 Mb, for tests on variants
 
 Extra pieces come from many assemblies, so they could contain held-out sequence.
-Pieces that say they are chromosome 20 are dropped.  Every other piece is searched
+Pieces that say they are chromosome 20 are dropped.  Every other piece, and chr22
+because it comes from an alignment, is searched
 for 64-mers of the held-out and validation ranges, on both strands (every eighth
 position of the piece against every position of the ranges, so that no shared
 stretch of 71 bases or more escapes), and each tile of 1,024 bases with a match is
@@ -37,6 +39,8 @@ VALIDATION = (50000000, 63000000)
 HELD_OUT = [(1000000, 4000000), (42900000, 43100000)]
 TILE = 1024
 GAP = 64  # a run of this many other letters splits a training segment
+MAF_GAP = 1000  # the same where an alignment leaves stretches between its blocks out
+MAF_ROW = "Hsap.22"
 
 CODE = np.full(256, 4, dtype=np.uint8)
 for letters, value in ((b"Aa", 0), (b"Cc", 1), (b"Gg", 2), (b"Tt", 3)):
@@ -53,6 +57,32 @@ def read_codes(path):
         header, _, body = record.partition(b"\n")
         body = body.replace(b"\n", b"").replace(b"\r", b"")
         yield header.decode("ascii", "replace").strip(), CODE[np.frombuffer(body, np.uint8)]
+
+
+def read_maf(path, row):
+    """Codes of a whole chromosome from the rows of one species in a MAF file.
+
+    Gap characters are dropped and each row is put at its place; what no block covers
+    stays 4.  Also the number of rows.
+    """
+    opener = gzip.open if path.endswith(".gz") else open
+    codes, count = None, 0
+    with opener(path, "rb") as f:
+        for line in f:
+            fields = line.split()
+            if len(fields) != 7 or fields[0] != b"s" or fields[1] != row.encode():
+                continue
+            start, size, whole = int(fields[2]), int(fields[3]), int(fields[5])
+            bases = CODE[np.frombuffer(fields[6].replace(b"-", b""), np.uint8)]
+            if fields[4] != b"+" or len(bases) != size or not 0 <= start <= whole - size:
+                raise ValueError("%s: row of %s at %d is not as expected" % (path, row, start))
+            if codes is None:
+                codes = np.full(whole, 4, dtype=np.uint8)
+            codes[start : start + size] = bases
+            count += 1
+    if codes is None:
+        raise ValueError("%s: no row named %s" % (path, row))
+    return codes, count
 
 
 def mix(x):
@@ -89,12 +119,12 @@ def runs(mask):
     return edge[::2], edge[1::2] - edge[::2]
 
 
-def split_at_gaps(codes, base, keep=None):
+def split_at_gaps(codes, base, keep=None, gap=GAP):
     """(offset, codes) of pieces between long runs of other letters or dropped bases."""
     start, length = runs(codes > 3)
     cut = np.zeros(len(codes), dtype=bool)
     for s, l in zip(start, length):
-        if l >= GAP:
+        if l >= gap:
             cut[s : s + l] = True
     if keep is not None:
         cut |= ~keep
@@ -113,6 +143,39 @@ def sampled_matches(codes, index, stride):
     return at[index[where] == h[at]], len(at)
 
 
+def leak_check(codes, index):
+    """Which bases to keep, and the figures: tiles that share a 64-mer are dropped."""
+    hits, count = sampled_matches(codes, index, 8)
+    tiles = -(-len(codes) // TILE)
+    bad = np.bincount(hits // TILE, minlength=tiles) if len(hits) else np.zeros(tiles, int)
+    # A match may run into the next tile.
+    over = np.bincount((hits + 63) // TILE, minlength=tiles)[:tiles] if len(hits) else bad
+    drop = (bad + over) > 0
+    keep = np.repeat(~drop, TILE)[: len(codes)]
+    return keep, {"tiles": tiles, "tiles_dropped": int(drop.sum()), "matches": len(hits),
+                  "sampled": count, "densest_tile": int(bad.max()) if tiles else 0}
+
+
+def chr22_segments(path, index, log):
+    """Training segments from the human rows of an alignment."""
+    codes, rows = read_maf(path, MAF_ROW)
+    covered = np.flatnonzero(codes < 4)
+    first = int(covered[0]) // TILE * TILE
+    codes = codes[first : int(covered[-1]) + 1]
+    keep, figures = leak_check(codes, index)
+    # Tiles that no block touches are no part of the count.
+    filled = np.bincount((covered - first) // TILE, minlength=figures["tiles"]) > 0
+    figures["tiles"] = int(filled.sum())
+    entry = dict({"name": "chr22", "blocks": rows, "bases": len(covered)}, **figures)
+    log["sources"].append(entry)
+    out = [(0, "chr22", s, c) for s, c in split_at_gaps(codes, first, keep, MAF_GAP)]
+    print("chr22: %d bases in %d blocks, dropped %d of %d tiles, densest %d; %d ACGT kept "
+          "in %d segments" % (len(covered), rows, entry["tiles_dropped"], entry["tiles"],
+                              entry["densest_tile"], sum(int((c < 4).sum()) for *_, c in out),
+                              len(out)), flush=True)
+    return out
+
+
 def looks_like_chr20(header):
     words = header.lower().replace("=", " ").replace(":", " ").replace("|", " ").split()
     return any(w in ("20", "chr20", "nc_000020") or w.startswith("nc_000020.") for w in words)
@@ -123,6 +186,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--chr20", required=True, help="FASTA of GRCh37 chromosome 20")
     p.add_argument("--chrx", required=True, help="FASTA of GRCh37 chromosome X, first 70 Mb")
+    p.add_argument("--chr22-maf", metavar="FILE",
+                   help="MAF alignment with human rows named %s" % MAF_ROW)
     p.add_argument("--extra", nargs="*", default=[], metavar="PATH",
                    help="FASTA files, or directories of them, with more human sequence")
     p.add_argument("--exclude", nargs="*", default=[], metavar="TEXT",
@@ -166,6 +231,9 @@ def main():
     print("chrX and chr20 training part: %d of %d sampled 64-mers occur in the held-out "
           "ranges (repeats)" % (shared, tested), flush=True)
 
+    if args.chr22_maf:
+        segments += chr22_segments(args.chr22_maf, index, log)
+
     paths = []
     for path in args.extra:
         paths += sorted(glob.glob(os.path.join(path, "*.fa*"))) if os.path.isdir(path) else [path]
@@ -180,20 +248,13 @@ def main():
                 log["dropped"].append(dict(entry, why="chromosome 20"))
                 print("dropped %s %s: chromosome 20" % (base, header[:40]))
                 continue
-            hits, count = sampled_matches(codes, index, 8)
-            tiles = -(-len(codes) // TILE)
-            bad = np.bincount(hits // TILE, minlength=tiles) if len(hits) else np.zeros(tiles, int)
-            # A match may run into the next tile.
-            over = np.bincount((hits + 63) // TILE, minlength=tiles)[:tiles] if len(hits) else bad
-            drop = (bad + over) > 0
-            keep = np.repeat(~drop, TILE)[: len(codes)]
-            entry.update(tiles=tiles, tiles_dropped=int(drop.sum()), matches=len(hits),
-                         sampled=count, densest_tile=int(bad.max()) if tiles else 0)
+            keep, figures = leak_check(codes, index)
+            entry.update(figures)
             log["sources"].append(entry)
             segments += [(0, "%s:%s" % (base, header[:40]), s, c)
                          for s, c in split_at_gaps(codes, 0, keep)]
             print("%-60s %-24s %8d bases, dropped %d of %d tiles, densest %d" % (
-                base, header[:24], entry["bases"], entry["tiles_dropped"], tiles,
+                base, header[:24], entry["bases"], entry["tiles_dropped"], entry["tiles"],
                 entry["densest_tile"]), flush=True)
 
     a, b = VALIDATION
