@@ -452,6 +452,25 @@ def reject_unsupported(config):
         raise ModelError("learned position embeddings are not supported")
 
 
+def decoder_of(tensors, d):
+    """The names of a fine-tuned checkpoint's decoder, a linear layer on vectors of width d; []
+    without one."""
+    for prefix in ("decoder.0.output_transform.", "head.output_transform."):
+        weight, bias = prefix + "weight", prefix + "bias"
+        if weight not in tensors:
+            continue
+        shape = tensors[weight].shape
+        if len(shape) != 2 or shape[0] < 1 or shape[1] != d:
+            raise ModelError("tensor %s has shape %s, expected [classes, %d]" % (weight, shape, d))
+        if bias not in tensors:
+            return [weight]
+        if tensors[bias].shape != shape[:1]:
+            raise ModelError("tensor %s has shape %s, expected %s"
+                             % (bias, tensors[bias].shape, shape[:1]))
+        return [weight, bias]
+    return []
+
+
 def convert(tensors, config, filter_shift, note):
     """(fields of config.json, {Hugging Face name: Tensor})"""
     reject_unsupported(config)
@@ -526,6 +545,7 @@ def convert(tensors, config, filter_shift, note):
         if name in tensors and tensors[name].shape != want:
             raise ModelError("tensor %s has shape %s, expected %s"
                              % (name, tensors[name].shape, want))
+    heads = decoder_of(tensors, d)
     absent = [n for n in optional if n not in tensors and n != "lm_head.weight"]
     if absent:
         note("%d tensors that formulas give (z, t, deltas) are not in the file" % len(absent))
@@ -536,7 +556,7 @@ def convert(tensors, config, filter_shift, note):
     for name, tensor in tensors.items():
         if name in required or name in optional:
             out["hyena." + name if name.startswith("backbone.") else name] = tensor
-        elif re.match(r"(decoder\.0|head)\.output_transform\.(weight|bias)$", name):
+        elif name in heads:
             out[name] = tensor
             note("head kept as %s" % name)
         else:

@@ -504,13 +504,39 @@ class Test(unittest.TestCase):
             self.assertEqual(self.convert(c.bytes(), "-q", "-f")[0], 0)
             self.assertEqual(read_model(self.out)[1][name], (dtype, (D,), want or raw))
 
-    def test_task_head_is_kept(self):
-        c = Checkpoint()
-        c.state["decoder.0.output_transform.weight"] = c.tensor(
-            c.add_storage(struct.pack("<8f", *range(8))), 8, (2, D))
-        status, text = self.convert(c.bytes())
-        self.assertEqual(status, 0, text)
-        self.assertIn("decoder.0.output_transform.weight", read_model(self.out)[1])
+    def test_decoder_is_kept(self):
+        for prefix in ("decoder.0.output_transform.", "head.output_transform."):
+            c = Checkpoint()
+            raw = struct.pack("<8f", *range(8)), struct.pack("<2f", 8, 9)
+            c.state[prefix + "weight"] = c.tensor(c.add_storage(raw[0]), 8, (2, D))
+            c.state["model." + prefix + "bias"] = c.tensor(c.add_storage(raw[1]), 2, (2,))
+            c.values[prefix + "weight"] = ((2, D), raw[0])
+            c.values[prefix + "bias"] = ((2,), raw[1])
+            _, text = self.good(c.bytes(), c.values, "--force")
+            self.assertIn("head kept as %sweight" % prefix, text)
+            self.assertIn("head kept as %sbias" % prefix, text)
+            del c.state["model." + prefix + "bias"], c.values[prefix + "bias"]
+            self.good(c.bytes(), c.values, "--force")
+            shutil.rmtree(self.out)
+
+    def test_decoders_that_do_not_fit(self):
+        def made(weight, bias=None):
+            c = Checkpoint()
+            for what, shape in (("weight", weight), ("bias", bias)):
+                if shape:
+                    n = 1
+                    for size in shape:
+                        n *= size
+                    c.state["decoder.0.output_transform." + what] = c.tensor(
+                        c.add_storage(bytes(4 * n)), n, shape)
+            return c
+
+        self.bad(made((2, D + 1)).bytes(), r"weight has shape \[2, 5\], expected \[classes, 4\]")
+        self.bad(made((D,)).bytes(), r"weight has shape \[4\], expected \[classes, 4\]")
+        self.bad(made((2, D), (3,)).bytes(), r"bias has shape \[3\], expected \[2\]")
+        c = made(None, (2,))  # alone it classifies nothing
+        _, text = self.good(c.bytes(), c.values)
+        self.assertIn("unused tensor decoder.0.output_transform.bias left out", text)
 
     def test_statuses(self):
         c = Checkpoint()

@@ -13,9 +13,11 @@
 #ifndef CROCUTA_CROCUTA_H
 #define CROCUTA_CROCUTA_H
 
+#include <crocuta/classify.h>
 #include <crocuta/device.h>
 #include <crocuta/embed.h>
 #include <crocuta/error.h>
+#include <crocuta/head.h>
 #include <crocuta/model.h>
 #include <crocuta/score.h>
 #include <crocuta/session.h>

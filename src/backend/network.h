@@ -52,6 +52,9 @@ typedef struct cr_network {
 	const float *lm_head;          /* (V, D); equals embedding when tied */
 	const float *score;            /* (classes, D) or NULL */
 	int64_t classes;
+	const float *decoder;          /* (decoder_classes, D) of the original code, or NULL */
+	const float *decoder_bias;     /* (decoder_classes) or NULL */
+	int64_t decoder_classes;
 	const float *norm_weight, *norm_bias; /* (D), the final norm */
 	cr_block_weights *block;       /* (N) */
 } cr_network;

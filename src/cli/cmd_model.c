@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <crocuta/crocuta.h>
 
@@ -258,6 +259,61 @@ static int print_certificate(cr_print *print, const crocuta_model *model, int th
 	return 0;
 }
 
+/* Is there something that should be a head? head.json is looked for by name: what is in it may be
+ * what is wrong. */
+static int should_have_head(const crocuta_model_info *info)
+{
+	char path[4200];
+
+	snprintf(path, sizeof path, "%.4096s/head.json", info->path);
+	return info->classes > 0 || !access(path, F_OK);
+}
+
+static void print_classes(const cr_print *print, const crocuta_head_info *info)
+{
+	if (print->json)
+		printf(",\n  \"class_names\": [");
+	for (int64_t i = 0; i < info->classes; i++) {
+		if (!print->json) {
+			printf("class\t%lld\t%s\n", (long long)i, info->class_names[i]);
+			continue;
+		}
+		printf(i ? ", " : "");
+		cr_print_json_string(info->class_names[i]);
+	}
+	if (print->json)
+		printf("]");
+}
+
+/* Where the classifier's weights are and what it tells apart. One that is refused is no reason not
+ * to show the model. */
+static int print_head(cr_print *print, const crocuta_model *model, int allow_nan,
+		      crocuta_error *error)
+{
+	const crocuta_model_info *info = crocuta_model_get_info(model);
+	crocuta_head_options options;
+	crocuta_head *head = NULL;
+	crocuta_error refusal = {0};
+	int status;
+
+	crocuta_head_options_init(&options);
+	options.allow_nan_weights = allow_nan;
+	status = crocuta_head_open(NULL, model, &options, &head, &refusal);
+	if (status && status != CROCUTA_EMODEL) {
+		*error = refusal;
+		return status;
+	}
+	cr_print_integer(print, "classes",
+			 head ? crocuta_head_get_info(head)->classes : info->classes);
+	cr_print_text(print, "head", head ? crocuta_head_get_info(head)->source : "none");
+	if (head)
+		print_classes(print, crocuta_head_get_info(head));
+	else if (should_have_head(info))
+		cr_print_text(print, "head_refusal", refusal.message);
+	crocuta_head_close(head);
+	return 0;
+}
+
 static void print_info(cr_print *print, const crocuta_model_info *info)
 {
 	cr_print_text(print, "name", info->name);
@@ -275,7 +331,6 @@ static void print_info(cr_print *print, const crocuta_model_info *info)
 	cr_print_real(print, "filter_shift", info->filter_shift);
 	cr_print_text(print, "filter_shift_source", info->filter_shift_source);
 	cr_print_text(print, "lm_head", info->has_lm_head ? "own" : "tied to the token table");
-	cr_print_integer(print, "classes", info->classes);
 	cr_print_text(print, "position_tables",
 		      info->position_tables_loaded ? "stored" : "formula");
 	cr_print_yes_no(print, "causal", info->causal);
@@ -296,9 +351,10 @@ static int run_show(const cr_command *command, int argc, char **argv)
 		return status;
 	cr_print_start(&print, set.json);
 	print_info(&print, crocuta_model_get_info(model));
+	status = print_head(&print, model, set.model.open.allow_nan_weights, &error);
 	print_vocabulary(&print, model);
 	print_notes(&print, model);
-	if (set.certificate)
+	if (set.certificate && !status)
 		status = print_certificate(&print, model, set.threads, &error);
 	cr_print_finish(&print);
 	crocuta_model_close(model);
@@ -386,7 +442,7 @@ static const cr_command list_command = {
 static const cr_command show_command = {
 	.name = "show",
 	.full_name = "model show",
-	.summary = "family, sizes, digest, vocabulary and filters of a model",
+	.summary = "family, sizes, digest, head, vocabulary and filters of a model",
 	.synopsis = "[options] [DIR|NAME]",
 	.options = show_options,
 	.run = run_show,

@@ -1,39 +1,27 @@
-/* convert.c - write a network as a model directory in the published Hugging Face layout.
- *
- * Both files are written into a hidden directory beside the target, synced, and that directory is
- * renamed: the target appears complete or not at all.
- */
-#define _GNU_SOURCE
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
+/* convert.c - write a network as a model directory in the published Hugging Face layout. */
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "base/memory.h"
+#include "model/directory_write.h"
+#include "model/head_internal.h"
 #include "model/model_internal.h"
 
-#define BUFFER ((size_t)1 << 20)
-#define HEADER_ALIGNMENT 64 /* of the tensors' bytes, for readers that map the file */
-
-struct output {
-	int fd;
-	char *path;
-	unsigned char *buffer;
-	size_t used;
-};
+/* A head fitted on the model may lie beside it. */
+static const char *const file_names[] = {"config.json", "model.safetensors", "head.json",
+					 "head.safetensors"};
+static const cr_directory_kind kind = {
+	.what = "a model", .names = file_names, .count = 4, .needed = 2};
 
 struct writer {
 	const cr_network *network;
 	const cr_write_options *options;
-	struct output output;
+	cr_model_file output;
 	json_t *header; /* name -> dtype, shape, data_offsets */
 	int64_t offset; /* end of the last tensor in the header */
 	struct {
@@ -42,73 +30,6 @@ struct writer {
 	} position[2]; /* z, t */
 	crocuta_error *error;
 };
-
-static int fail_memory(const char *path, crocuta_error *error)
-{
-	return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to write it", path);
-}
-
-static int flush_output(struct output *output, crocuta_error *error)
-{
-	for (size_t done = 0; done < output->used;) {
-		ssize_t put = write(output->fd, output->buffer + done, output->used - done);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put < 0)
-			return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot write", output->path);
-		done += (size_t)put;
-	}
-	output->used = 0;
-	return 0;
-}
-
-static int put_bytes(struct output *output, const void *bytes, size_t count, crocuta_error *error)
-{
-	const unsigned char *from = bytes;
-
-	while (count) {
-		size_t part = BUFFER - output->used < count ? BUFFER - output->used : count;
-		int code;
-
-		memcpy(output->buffer + output->used, from, part);
-		output->used += part;
-		from += part;
-		count -= part;
-		code = output->used == BUFFER ? flush_output(output, error) : 0;
-		if (code)
-			return code;
-	}
-	return 0;
-}
-
-static int open_output(struct output *output, const char *directory, const char *name,
-		       crocuta_error *error)
-{
-	*output = (struct output){.fd = -1};
-	output->path = cr_path_join(directory, name);
-	output->buffer = cr_calloc(BUFFER, 1);
-	if (!output->path || !output->buffer)
-		return fail_memory(directory, error);
-	output->fd = open(output->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	if (output->fd < 0)
-		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot create", output->path);
-	return 0;
-}
-
-/* Flush, sync and close, also after an error; the first failure counts. */
-static int close_output(struct output *output, int code, crocuta_error *error)
-{
-	if (!code)
-		code = flush_output(output, error);
-	if (!code && fsync(output->fd))
-		code = cr_fail_errno(error, CROCUTA_EIO, "%s: cannot sync", output->path);
-	if (output->fd >= 0 && close(output->fd) && !code)
-		code = cr_fail_errno(error, CROCUTA_EIO, "%s: cannot close", output->path);
-	cr_free(output->path);
-	cr_free(output->buffer);
-	return code;
-}
 
 static int is_position_role(int role)
 {
@@ -133,7 +54,7 @@ static int is_formula(struct writer *writer, const cr_tensor_spec *spec, int *ag
 			writer->network->features, &writer->position[which].agrees);
 
 		if (code)
-			return fail_memory(writer->output.path, writer->error);
+			return cr_model_file_fail_memory(writer->output.path, writer->error);
 		writer->position[which].table = *spec->target;
 	}
 	*agrees = writer->position[which].agrees;
@@ -153,6 +74,8 @@ static int is_written(struct writer *writer, const cr_tensor_spec *spec, int *wr
 		*written = !agrees || writer->options->tables == CROCUTA_TABLES_WRITE;
 	} else if (!strcmp(spec->name, "lm_head.weight")) {
 		*written = writer->options->own_lm_head;
+	} else if (spec->role == CR_ROLE_HEAD) { /* a decoder without bias */
+		*written = *spec->target != NULL;
 	}
 	return code;
 }
@@ -174,51 +97,27 @@ static int describe_tensor(void *user, const cr_tensor_spec *spec)
 	int is_head = spec->role == CR_ROLE_HEAD, written;
 	int code = is_written(writer, spec, &written);
 	char name[160];
-	json_t *shape, *entry;
 
 	if (code || !written)
 		return code;
 	writer->offset += count_elements(spec) * (int64_t)cr_dtype_size(dtype);
 	snprintf(name, sizeof name, "%s%s", is_head ? "" : "hyena.backbone.", spec->name);
-	shape = json_array();
-	for (int i = 0; i < spec->rank; i++)
-		if (json_array_append_new(shape, json_integer(spec->shape[i])))
-			break;
-	entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", cr_dtype_name(dtype), "shape", shape,
-			  "data_offsets", (json_int_t)begin, (json_int_t)writer->offset);
-	if (json_array_size(json_object_get(entry, "shape")) != (size_t)spec->rank ||
-	    json_object_set_new(writer->header, name, entry))
-		return fail_memory(writer->output.path, writer->error);
+	if (cr_safetensors_describe(writer->header, name, dtype, spec->rank, spec->shape, begin,
+				    writer->offset))
+		return cr_model_file_fail_memory(writer->output.path, writer->error);
 	return 0;
 }
 
 static int put_header(struct writer *writer)
 {
-	unsigned char word[8];
-	uint64_t length, padded;
-	char *text;
 	int code;
 
-	writer->header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+	writer->header = cr_safetensors_new_header();
 	if (!writer->header)
-		return fail_memory(writer->output.path, writer->error);
+		return cr_model_file_fail_memory(writer->output.path, writer->error);
 	code = cr_hyenadna_visit_tensors((cr_network *)writer->network, describe_tensor, writer);
-	if (code)
-		return code;
-	text = json_dumps(writer->header, JSON_COMPACT);
-	if (!text)
-		return fail_memory(writer->output.path, writer->error);
-	length = strlen(text);
-	padded = (length + 8 + HEADER_ALIGNMENT - 1) / HEADER_ALIGNMENT * HEADER_ALIGNMENT - 8;
-	for (int i = 0; i < 8; i++)
-		word[i] = (unsigned char)(padded >> 8 * i);
-	code = put_bytes(&writer->output, word, 8, writer->error);
-	if (!code)
-		code = put_bytes(&writer->output, text, length, writer->error);
-	for (; length < padded && !code; length++)
-		code = put_bytes(&writer->output, " ", 1, writer->error);
-	free(text);
-	return code;
+	return code ? code
+		    : cr_safetensors_put_header(&writer->output, writer->header, writer->error);
 }
 
 static int put_half(struct writer *writer, const cr_tensor_spec *spec, const float *values,
@@ -238,7 +137,7 @@ static int put_half(struct writer *writer, const cr_tensor_spec *spec, const flo
 				       spec->name, (long long)i, (double)values[i],
 				       cr_dtype_name(writer->options->dtype),
 				       brain ? "" : "; BF16 can hold it");
-		code = put_bytes(&writer->output, &bits, sizeof bits, writer->error);
+		code = cr_model_file_put(&writer->output, &bits, sizeof bits, writer->error);
 		if (code)
 			return code;
 	}
@@ -252,7 +151,7 @@ static int put_formula(struct writer *writer, const cr_tensor_spec *spec)
 	int64_t length = writer->network->max_length, features = writer->network->features;
 	int64_t columns = spec->role == CR_ROLE_FEATURES ? features : 1;
 	double *exact = cr_calloc((size_t)(RUN * columns), sizeof *exact);
-	int code = exact ? 0 : fail_memory(writer->output.path, writer->error);
+	int code = exact ? 0 : cr_model_file_fail_memory(writer->output.path, writer->error);
 
 	for (int64_t first = 0; first < length && !code; first += RUN) {
 		int64_t count = length - first < RUN ? length - first : RUN;
@@ -262,7 +161,8 @@ static int put_formula(struct writer *writer, const cr_tensor_spec *spec)
 		for (int64_t i = 0; i < count * columns && !code; i++) {
 			float value = (float)exact[i];
 
-			code = put_bytes(&writer->output, &value, sizeof value, writer->error);
+			code = cr_model_file_put(&writer->output, &value, sizeof value,
+						 writer->error);
 		}
 	}
 	cr_free(exact);
@@ -281,22 +181,23 @@ static int put_tensor(void *user, const cr_tensor_spec *spec)
 		return put_formula(writer, spec);
 	if (stored_dtype(writer, spec) != CR_DTYPE_F32)
 		return put_half(writer, spec, *spec->target, count);
-	return put_bytes(&writer->output, *spec->target, (size_t)count * sizeof(float),
-			 writer->error);
+	return cr_model_file_put(&writer->output, *spec->target, (size_t)count * sizeof(float),
+				 writer->error);
 }
 
 static int write_weights(const cr_network *network, const char *directory,
-			 const cr_write_options *options, crocuta_error *error)
+			 const cr_write_options *options, cr_digest *digest, crocuta_error *error)
 {
 	struct writer writer = {.network = network, .options = options, .error = error};
-	int code = open_output(&writer.output, directory, "model.safetensors", error);
+	int code = cr_model_file_open(&writer.output, directory, "model.safetensors", error);
 
+	writer.output.digest = digest;
 	if (!code)
 		code = put_header(&writer);
 	if (!code)
 		code = cr_hyenadna_visit_tensors((cr_network *)network, put_tensor, &writer);
 	json_decref(writer.header);
-	return close_output(&writer.output, code, error);
+	return cr_model_file_close(&writer.output, code, error);
 }
 
 /* The shortest decimal form that reads back as the same double; a JSON number. */
@@ -310,7 +211,7 @@ static const char *number_text(double value, char text[32])
 	return text;
 }
 
-static int put_line(struct output *output, crocuta_error *error, const char *format, ...)
+static int put_line(cr_model_file *output, crocuta_error *error, const char *format, ...)
 {
 	char line[160];
 	va_list list;
@@ -318,7 +219,28 @@ static int put_line(struct output *output, crocuta_error *error, const char *for
 	va_start(list, format);
 	vsnprintf(line, sizeof line, format, list);
 	va_end(list);
-	return put_bytes(output, line, strlen(line), error);
+	return cr_model_file_put(output, line, strlen(line), error);
+}
+
+/* A field as another config.json had it; NULL and null: none. */
+static int put_field(cr_model_file *output, const char *key, const json_t *value,
+		     crocuta_error *error)
+{
+	char *text;
+	int code;
+
+	if (!value || json_is_null(value))
+		return 0;
+	text = json_dumps(value, JSON_ENCODE_ANY);
+	if (!text)
+		return cr_model_file_fail_memory(output->path, error);
+	code = put_line(output, error, "  \"%s\": ", key);
+	if (!code)
+		code = cr_model_file_put(output, text, strlen(text), error);
+	if (!code)
+		code = put_line(output, error, ",\n");
+	free(text);
+	return code;
 }
 
 static int write_config(const cr_network *network, const char *directory,
@@ -331,8 +253,8 @@ static int write_config(const cr_network *network, const char *directory,
 	 */
 	int padded = network->vocabulary == 16;
 	char number[3][32];
-	struct output output;
-	int code = open_output(&output, directory, "config.json", error);
+	cr_model_file output;
+	int code = cr_model_file_open(&output, directory, "config.json", error);
 	const struct {
 		const char *key;
 		int64_t value;
@@ -361,6 +283,10 @@ static int write_config(const cr_network *network, const char *directory,
 		code = put_line(&output, error, "  \"num_labels\": %lld,\n",
 				(long long)network->classes);
 	if (!code)
+		code = put_field(&output, "id2label", options->labels, error);
+	if (!code)
+		code = put_field(&output, "problem_type", options->problem, error);
+	if (!code)
 		code = put_line(&output, error,
 				"  \"activation_freq\": %s,\n  \"filter_shift\": %s,\n"
 				"  \"layer_norm_epsilon\": %s,\n",
@@ -376,147 +302,83 @@ static int write_config(const cr_network *network, const char *directory,
 	if (!code)
 		code = put_line(&output, error,
 				"  \"train_freq\": true,\n  \"use_bias\": true\n}\n");
-	return close_output(&output, code, error);
+	return cr_model_file_close(&output, code, error);
 }
 
-/* Remove the two files and their directory; what else lies there stays, and so does it. */
-static void remove_model(const char *directory)
+struct model_job {
+	const cr_network *network;
+	const cr_write_options *options;
+};
+
+static int fill_model(void *user, const char *directory, crocuta_error *error)
 {
-	static const char *const names[] = {"config.json", "model.safetensors"};
+	const struct model_job *job = user;
+	char sha256[CR_DIGEST_TEXT];
+	cr_digest digest = {0};
+	int code = cr_digest_start(&digest, error);
 
-	for (size_t i = 0; i < 2; i++) {
-		char *path = cr_path_join(directory, names[i]);
+	if (!code)
+		code = write_weights(job->network, directory, job->options, &digest, error);
+	if (!code)
+		code = write_config(job->network, directory, job->options, error);
+	if (!code)
+		code = cr_digest_finish(&digest, sha256, error);
+	cr_digest_free(&digest);
+	if (!code && job->options->head) { /* bound to the new file from now on */
+		cr_head_spec head = *job->options->head;
 
-		if (path)
-			unlink(path);
-		cr_free(path);
+		head.backbone_sha256 = sha256;
+		code = cr_head_fill(&head, directory, error);
 	}
-	rmdir(directory);
-}
-
-/* force must not cost anybody more than a model: refuse a directory with anything else in it. */
-static int check_replaceable(const char *path, int force, crocuta_error *error)
-{
-	struct stat status;
-	struct dirent *item;
-	DIR *directory;
-	int code = 0;
-
-	if (lstat(path, &status))
-		return errno == ENOENT
-			       ? 0
-			       : cr_fail_errno(error, CROCUTA_EIO, "%s: cannot examine", path);
-	if (!force)
-		return cr_fail(error, CROCUTA_EREFUSED,
-			       "%s: exists already; choose another name or force it to be replaced",
-			       path);
-	if (!S_ISDIR(status.st_mode))
-		return cr_fail(error, CROCUTA_EREFUSED, "%s: exists and is not a directory", path);
-	directory = opendir(path);
-	if (!directory)
-		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot list it", path);
-	while (!code && (item = readdir(directory))) {
-		const char *name = item->d_name;
-
-		if (strcmp(name, ".") && strcmp(name, "..") && strcmp(name, "config.json") &&
-		    strcmp(name, "model.safetensors"))
-			code = cr_fail(error, CROCUTA_EREFUSED,
-				       "%s: holds \"%.80s\" beside a model; only a directory with "
-				       "nothing but config.json and model.safetensors is replaced",
-				       path, name);
-	}
-	closedir(directory);
 	return code;
-}
-
-static int sync_parent(const char *path, crocuta_error *error)
-{
-	char *parent = cr_strdup(path), *slash = parent ? strrchr(parent, '/') : NULL;
-	int fd, code = 0;
-
-	if (!parent)
-		return fail_memory(path, error);
-	if (slash)
-		slash[slash == parent] = '\0';
-	fd = open(slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* Some file systems cannot sync a directory; the data themselves are synced. */
-	if (fd >= 0 && fsync(fd) && errno != EINVAL)
-		code = cr_fail_errno(error, CROCUTA_EIO, "%s: cannot sync its directory", path);
-	if (fd >= 0)
-		close(fd);
-	cr_free(parent);
-	return code;
-}
-
-/* Put the finished directory under its name; an older one steps aside first and comes back if that
- * fails. */
-static int install(const char *part, const char *old, const char *path, crocuta_error *error)
-{
-	int replaced = !rename(path, old);
-
-	if (!replaced && errno != ENOENT)
-		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot move the old one aside", path);
-	if (rename(part, path)) {
-		int saved = errno;
-
-		if (replaced && rename(old, path))
-			return cr_fail(error, CROCUTA_EIO,
-				       "%s: cannot be replaced; the old one is now "
-				       "%s",
-				       path, old);
-		errno = saved;
-		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot rename the finished directory",
-				     path);
-	}
-	if (replaced)
-		remove_model(old);
-	return sync_parent(path, error);
-}
-
-/* "/a/.name.crocuta-PID.suffix" for "/a/name". */
-static char *sibling_name(const char *path, size_t length, const char *suffix)
-{
-	size_t capacity = length + 64, base = length;
-	char *text = cr_calloc(capacity, 1);
-
-	while (base > 0 && path[base - 1] != '/')
-		base--;
-	if (text)
-		snprintf(text, capacity, "%.*s.%.*s.crocuta-%ld.%s", (int)base, path,
-			 (int)(length - base), path + base, (long)getpid(), suffix);
-	return text;
 }
 
 int cr_network_write(const cr_network *network, const char *path, const cr_write_options *options,
 		     crocuta_error *error)
 {
-	size_t length = strlen(path);
-	char *part, *old, *target;
+	struct model_job job = {network, options};
+
+	return cr_directory_write(path, &kind, options->head != NULL, options->force, fill_model,
+				  &job, error);
+}
+
+/* The labels and the kind of problem that config.json gives beside a classifier: a copy without
+ * them would name its classes otherwise. */
+static int read_labels(const crocuta_model *model, cr_config *config, cr_write_options *options,
+		       crocuta_error *error)
+{
 	int code;
 
-	while (length > 1 && path[length - 1] == '/')
-		length--;
-	part = sibling_name(path, length, "part");
-	old = sibling_name(path, length, "old");
-	target = cr_strdup(path);
-	if (target)
-		target[length] = '\0';
-	code = part && old && target ? check_replaceable(target, options->force, error)
-				     : fail_memory(path, error);
-	if (!code && mkdir(part, 0777))
-		code = cr_fail_errno(error, CROCUTA_EIO, "%s: cannot create the directory", part);
-	else if (!code) {
-		code = write_weights(network, part, options, error);
-		if (!code)
-			code = write_config(network, part, options, error);
-		if (!code)
-			code = install(part, old, target, error);
-		if (code)
-			remove_model(part);
+	if (!model->network.classes && !model->network.decoder_classes)
+		return 0;
+	code = cr_config_open(model->path, config, error);
+	if (code)
+		return code;
+	options->labels = json_object_get(config->root, "id2label");
+	options->problem = json_object_get(config->root, "problem_type");
+	return 0;
+}
+
+static int convert(const crocuta_model *model, const char *path, cr_write_options *options,
+		   crocuta_error *error)
+{
+	crocuta_head *head = NULL;
+	cr_config config = {0};
+	cr_head_spec spec;
+	int beside = 0, code = read_labels(model, &config, options, error);
+
+	if (!code)
+		code = cr_head_beside(model, &beside, error);
+	if (!code && beside)
+		code = crocuta_head_open(NULL, model, NULL, &head, error);
+	if (head) {
+		cr_head_spec_of(head, &spec);
+		options->head = &spec;
 	}
-	cr_free(part);
-	cr_free(old);
-	cr_free(target);
+	if (!code)
+		code = cr_network_write(&model->network, path, options, error);
+	crocuta_head_close(head);
+	cr_config_free(&config);
 	return code;
 }
 
@@ -539,5 +401,5 @@ int crocuta_model_convert(const crocuta_model *model, const char *path, const ch
 			       dtype);
 	if (!path[0])
 		return cr_fail(error, CROCUTA_EARG, "the name of the directory to write is empty");
-	return cr_network_write(&model->network, path, &options, error);
+	return convert(model, path, &options, error);
 }

@@ -62,7 +62,7 @@ enum cr_tensor_role {
 	CR_ROLE_DECAY,     /* deltas: stored, or by formula */
 	CR_ROLE_FEATURES,  /* z: stored, or by formula */
 	CR_ROLE_OFFSETS,   /* t: stored, or by formula */
-	CR_ROLE_HEAD,      /* lm_head, score: optional */
+	CR_ROLE_HEAD,      /* lm_head, score, decoder: optional */
 };
 
 /* One tensor of a HyenaDNA, as a file stores it. */
@@ -75,12 +75,14 @@ typedef struct cr_tensor_spec {
 } cr_tensor_spec;
 
 /* Call visit for every tensor that a network of these sizes can have, in the order in which files
- * list them; stops at a nonzero return and returns it. score only when network->classes > 0. */
+ * list them; stops at a nonzero return and returns it. score only when network->classes > 0, decoder
+ * only when decoder_classes > 0. */
 typedef int cr_tensor_visit(void *user, const cr_tensor_spec *spec);
 int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void *user);
 
 /* The canonical form of a tensor's name into text[capacity]: prefixes of wrapping modules and the
- * ".layer" of checkpointed sublayers removed, all names of the shared frequency made one.
+ * ".layer" of checkpointed sublayers removed, all names of the shared frequency made one, and those
+ * of the original code's decoder.
  * 0: a name that no model needs (training metrics). */
 int cr_hyenadna_canonical_name(const char *name, char *text, size_t capacity);
 

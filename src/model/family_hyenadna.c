@@ -260,6 +260,7 @@ static int settle_sizes(struct loading *loading, crocuta_error *error)
 	settle(loading, "vocab_size (padded)", rows,
 	       (config->vocabulary + multiple - 1) / multiple * multiple, &network->vocabulary);
 	network->classes = dimension(score, 0);
+	network->decoder_classes = dimension(find_tensor(loading, "decoder.weight"), 0);
 	length = table_length(loading, network->layers, network->features);
 	settle(loading, config->original ? "l_max" : "max_seq_len", length, config->max_length,
 	       &network->max_length);
@@ -299,6 +300,9 @@ static int check_sizes(const struct loading *loading, crocuta_error *error)
 	if (!code)
 		code = check_size(loading, "the number of classes", network->classes, 0,
 				  CR_CLASSES_MAX, error);
+	if (!code)
+		code = check_size(loading, "the decoder's number of classes",
+				  network->decoder_classes, 0, CR_CLASSES_MAX, error);
 	return code;
 }
 
@@ -550,7 +554,7 @@ static int count_parameters(void *user, const cr_tensor_spec *spec)
 
 	for (int i = 0; i < spec->rank; i++)
 		elements *= spec->shape[i];
-	if (spec->role == CR_ROLE_DECAY || spec->role == CR_ROLE_FEATURES ||
+	if (!*spec->target || spec->role == CR_ROLE_DECAY || spec->role == CR_ROLE_FEATURES ||
 	    spec->role == CR_ROLE_OFFSETS)
 		return 0;
 	if (spec->target == &network->lm_head &&

@@ -71,6 +71,9 @@ static void set_shape(cr_tensor_spec *spec, const cr_network *network, const cha
 		case 'C':
 			size = network->classes;
 			break;
+		case 'K':
+			size = network->decoder_classes;
+			break;
 		default:
 			break;
 		}
@@ -142,10 +145,18 @@ int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void 
 		return code;
 	snprintf(spec.name, sizeof spec.name, "lm_head.weight");
 	code = visit_one(network, "VD", CR_ROLE_HEAD, &network->lm_head, &spec, visit, user);
-	if (code || !network->classes)
+	if (!code && network->classes) {
+		snprintf(spec.name, sizeof spec.name, "score.weight");
+		code = visit_one(network, "CD", CR_ROLE_HEAD, &network->score, &spec, visit, user);
+	}
+	if (code || !network->decoder_classes)
 		return code;
-	snprintf(spec.name, sizeof spec.name, "score.weight");
-	return visit_one(network, "CD", CR_ROLE_HEAD, &network->score, &spec, visit, user);
+	snprintf(spec.name, sizeof spec.name, "decoder.weight");
+	code = visit_one(network, "KD", CR_ROLE_HEAD, &network->decoder, &spec, visit, user);
+	if (code)
+		return code;
+	snprintf(spec.name, sizeof spec.name, "decoder.bias");
+	return visit_one(network, "K", CR_ROLE_HEAD, &network->decoder_bias, &spec, visit, user);
 }
 
 static const char *skip_prefix(const char *text, const char *prefix)
@@ -171,6 +182,9 @@ static void drop_layer(char *text, const char *where)
 int cr_hyenadna_canonical_name(const char *name, char *text, size_t capacity)
 {
 	static const char *const wrappers[] = {"module.", "model.", "hyena."};
+	/* Of a fine-tuned model: as trained, and in the stand-alone code. */
+	static const char *const decoders[] = {"decoder.0.output_transform.",
+					       "head.output_transform."};
 	char *frequency;
 
 	if (strstr(name, "torchmetrics"))
@@ -180,6 +194,9 @@ int cr_hyenadna_canonical_name(const char *name, char *text, size_t capacity)
 		name = skip_prefix(name, wrappers[i]);
 	name = skip_prefix(name, "backbone.");
 	snprintf(text, capacity, "%s", name);
+	for (size_t i = 0; i < sizeof decoders / sizeof *decoders; i++)
+		if (!strncmp(name, decoders[i], strlen(decoders[i])))
+			snprintf(text, capacity, "decoder.%s", name + strlen(decoders[i]));
 	drop_layer(text, ".mixer.");
 	drop_layer(text, ".mlp.");
 	frequency = strstr(text, ".implicit_filter.");

@@ -41,6 +41,8 @@ typedef struct cr_write_options {
 	int own_lm_head; /* write lm_head.weight */
 	int force;       /* replace a directory that holds a model and nothing else */
 	double activation_frequency;
+	const json_t *labels, *problem;   /* id2label and problem_type of a classifier, or NULL */
+	const struct cr_head_spec *head;  /* written beside it, bound to the new weights; or NULL */
 } cr_write_options;
 
 int cr_network_write(const cr_network *network, const char *path, const cr_write_options *options,
