@@ -17,6 +17,7 @@
 #include <crocuta/device.h>
 #include <crocuta/embed.h>
 #include <crocuta/error.h>
+#include <crocuta/fit.h>
 #include <crocuta/head.h>
 #include <crocuta/model.h>
 #include <crocuta/score.h>

@@ -2,6 +2,7 @@
 #ifndef CROCUTA_HEAD_H
 #define CROCUTA_HEAD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include <crocuta/embed.h>
@@ -85,6 +86,12 @@ CROCUTA_API void crocuta_head_options_init(crocuta_head_options *options);
 CROCUTA_API CROCUTA_CHECKED int crocuta_head_open(const char *path, const crocuta_model *model,
 						  const crocuta_head_options *options,
 						  crocuta_head **head, crocuta_error *error);
+
+/* The name of the model that the head at `path` was fitted on, into name[capacity] (the caller's): what to
+ * give to crocuta_model_find when nothing else says which model. EMODEL, EIO, EMEMORY, EARG when it does
+ * not fit. Any thread. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_head_get_backbone(const char *path, char *name,
+							  size_t capacity, crocuta_error *error);
 
 /* Close; NULL is fine. */
 CROCUTA_API void crocuta_head_close(crocuta_head *head);

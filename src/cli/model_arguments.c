@@ -4,6 +4,8 @@
 
 #include <limits.h>
 
+#include <crocuta/head.h>
+
 #include "cli/messages.h"
 
 #define NOTES_SHOWN 5
@@ -20,6 +22,20 @@ static void show_notes(const crocuta_model *model)
 		cr_warning("model: %d notes in all; \"crocuta model show\" prints them", count);
 }
 
+int cr_model_arguments_default(cr_model_arguments *arguments, const char *head, const char *standard)
+{
+	crocuta_error error = {0};
+	int code;
+
+	arguments->standard = standard;
+	if (!head || arguments->name)
+		return 0;
+	code = crocuta_head_get_backbone(head, arguments->backbone, sizeof arguments->backbone,
+					 &error);
+	arguments->standard = arguments->backbone;
+	return code ? cr_report_error(&error, code) : 0;
+}
+
 int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model **model)
 {
 	crocuta_error error = {0};
@@ -27,7 +43,8 @@ int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model *
 	int code;
 
 	*model = NULL;
-	code = crocuta_model_find(arguments->name, path, sizeof path, &error);
+	code = crocuta_model_find(arguments->name ? arguments->name : arguments->standard, path,
+				  sizeof path, &error);
 	if (!code)
 		code = crocuta_model_open(path, &arguments->open, model, &error);
 	if (code)

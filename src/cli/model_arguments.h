@@ -8,6 +8,8 @@
 
 typedef struct cr_model_arguments {
 	const char *name; /* -m, or NULL: the default model */
+	const char *standard; /* the command's own default, or NULL: the library's */
+	char backbone[200];   /* what `standard` may be */
 	crocuta_model_options open;
 } cr_model_arguments;
 
@@ -46,6 +48,11 @@ typedef struct cr_model_arguments {
 		.offset = offsetof(settings, model.open.allow_nan_weights),                        \
 		.help = "accept weights that are NaN or infinite"                                  \
 	}
+
+/* What to open without -m: the model that the head at `head` was fitted on, with head NULL `standard`. 0, or
+ * the exit status (reported). */
+int cr_model_arguments_default(cr_model_arguments *arguments, const char *head,
+			       const char *standard);
 
 /* Find and open; says which model when none was named, and warns of what is odd about it. 0, or the
  * exit status (reported). */

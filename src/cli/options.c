@@ -126,6 +126,16 @@ static int store_part(const cr_option *option, const char *value, int part[2])
 	return CROCUTA_EARG;
 }
 
+static int store_next(const cr_option *option, const char *value, cr_texts *texts)
+{
+	if (texts->count == CR_TEXTS_MAX) {
+		cr_error("--%s is given more than %d times", option->name, CR_TEXTS_MAX);
+		return CROCUTA_EARG;
+	}
+	texts->list[texts->count++] = value;
+	return CR_PARSE_GO_ON;
+}
+
 static int store(const cr_option *option, const char *value, void *settings)
 {
 	void *place = (char *)settings + option->offset;
@@ -136,11 +146,14 @@ static int store(const cr_option *option, const char *value, void *settings)
 		*(int *)place = 1;
 		return CR_PARSE_GO_ON;
 	case CR_OPTION_TEXT:
+	case CR_OPTION_TEXTS:
 		if (!*value) {
 			cr_error("%s is empty: give %s", spell(option, name, sizeof name),
 				 option->argument);
 			return CROCUTA_EARG;
 		}
+		if (option->kind == CR_OPTION_TEXTS)
+			return store_next(option, value, place);
 		*(const char **)place = value;
 		return CR_PARSE_GO_ON;
 	case CR_OPTION_MAYBE_WORD: /* bcftools also takes -W=csi */
@@ -241,7 +254,7 @@ int cr_options_parse(const cr_command *command, void *settings, int argc, char *
 {
 	struct option longs[CR_OPTIONS_MAX + 2];
 	char shorts[3 * CR_OPTIONS_MAX + 3], name[64];
-	unsigned char seen[CR_OPTIONS_MAX] = {0};
+	int seen[CR_OPTIONS_MAX] = {0};
 	int count = table_size(command->options), value, status;
 
 	make_tables(command->options, count, longs, shorts);
@@ -263,7 +276,7 @@ int cr_options_parse(const cr_command *command, void *settings, int argc, char *
 			return CROCUTA_EARG;
 		}
 		option = find_option(command->options, value);
-		if (seen[option - command->options]++) {
+		if (seen[option - command->options]++ && option->kind != CR_OPTION_TEXTS) {
 			cr_error("%s is given twice", spell(option, name, sizeof name));
 			return CROCUTA_EARG;
 		}

@@ -19,6 +19,7 @@ enum cr_option_group {
 enum cr_option_kind {
 	CR_OPTION_FLAG,       /* int, set to 1 */
 	CR_OPTION_TEXT,       /* const char * */
+	CR_OPTION_TEXTS,      /* cr_texts; may be given several times */
 	CR_OPTION_CHOICE,     /* int, the value of one of `choices` */
 	CR_OPTION_WORD,       /* const char *, one of `choices` */
 	CR_OPTION_MAYBE_WORD, /* the same, but --name alone is allowed and means `word` */
@@ -27,6 +28,14 @@ enum cr_option_kind {
 	CR_OPTION_REAL,       /* double in [min, max] */
 	CR_OPTION_PART        /* int[2], K and N of "K/N" with 1 <= K <= N <= max */
 };
+
+#define CR_TEXTS_MAX 2000
+
+/* Values of an option in the order given, NULL-terminated. */
+typedef struct cr_texts {
+	const char *list[CR_TEXTS_MAX + 1];
+	int count;
+} cr_texts;
 
 typedef struct cr_choice {
 	const char *name; /* NULL ends the list */

@@ -276,15 +276,44 @@ static char *sibling_name(const char *path, size_t length, const char *suffix)
 	return text;
 }
 
-int cr_directory_write(const char *path, const cr_directory_kind *kind, int replace_all, int force,
-		       cr_directory_fill *fill, void *user, crocuta_error *error)
+/* Without slashes at the end. */
+static size_t plain_length(const char *path)
 {
 	size_t length = strlen(path);
-	int allowed = replace_all ? kind->count : kind->needed, code;
-	char *part, *old, *target;
 
 	while (length > 1 && path[length - 1] == '/')
 		length--;
+	return length;
+}
+
+int cr_directory_check(const char *path, const cr_directory_kind *kind, int replace_all, int force,
+		       crocuta_error *error)
+{
+	int allowed = replace_all ? kind->count : kind->needed, code;
+	size_t length = plain_length(path), base = length;
+	char *target = cr_strdup(path);
+
+	if (!target)
+		return cr_model_file_fail_memory(path, error);
+	target[length] = '\0';
+	code = check_replaceable(target, kind, allowed, force, error);
+	while (base > 0 && path[base - 1] != '/')
+		base--;
+	target[base] = '\0'; /* "a/" for "a/b", "" for "b" */
+	if (!code && access(base ? target : ".", W_OK | X_OK))
+		code = cr_fail_errno(error, CROCUTA_EIO, "%s: its directory cannot be written into",
+				     path);
+	cr_free(target);
+	return code;
+}
+
+int cr_directory_write(const char *path, const cr_directory_kind *kind, int replace_all, int force,
+		       cr_directory_fill *fill, void *user, crocuta_error *error)
+{
+	size_t length = plain_length(path);
+	int allowed = replace_all ? kind->count : kind->needed, code;
+	char *part, *old, *target;
+
 	part = sibling_name(path, length, "part");
 	old = sibling_name(path, length, "old");
 	target = cr_strdup(path);

@@ -58,6 +58,11 @@ typedef struct cr_directory_kind {
 /* Writes the files into `directory`. */
 typedef int cr_directory_fill(void *user, const char *directory, crocuta_error *error);
 
+/* Could it be written? Before long work: what cr_directory_write refuses, and EIO when the directory
+ * that path is to lie in is not there or cannot be written into. */
+int cr_directory_check(const char *path, const cr_directory_kind *kind, int replace_all, int force,
+		       crocuta_error *error);
+
 /* CROCUTA_EREFUSED when path exists, unless force and it is a directory with no other files than
  * the kind's needed ones, or with replace_all any of the kind's. Codes of fill, EIO, EMEMORY. */
 int cr_directory_write(const char *path, const cr_directory_kind *kind, int replace_all, int force,

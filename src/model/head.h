@@ -28,6 +28,12 @@ typedef struct cr_head_spec {
 CROCUTA_CHECKED int cr_head_write(const char *path, const cr_head_spec *spec, int force,
 				  crocuta_error *error);
 
+/* Could it be written? Before long work: path is looked at as by cr_head_write, and EIO when its
+ * parent directory is not there or cannot be written into; EARG for a window or step that head.json
+ * cannot hold for this form (layer is not looked at). */
+CROCUTA_CHECKED int cr_head_check(const char *path, const crocuta_feature_form *form,
+				  int64_t window, int64_t step, int force, crocuta_error *error);
+
 /* A head in memory, as if it had been written and opened; copies. */
 CROCUTA_CHECKED int cr_head_new(const cr_head_spec *spec, crocuta_head **head, crocuta_error *error);
 

@@ -232,7 +232,11 @@ int cr_head_parse(const char *text, size_t size, const char *where, crocuta_head
 {
 	cr_config *config = &head->config;
 	json_t *training;
-	int code = cr_config_parse(text, size, where, config, error);
+	int code = size < JSON_BYTES_MAX /* for writers too, who add a line end */
+			   ? cr_config_parse(text, size, where, config, error)
+			   : cr_fail(error, CROCUTA_EMODEL,
+				     "%s: has %zu bytes, more than the %zu allowed", where, size,
+				     JSON_BYTES_MAX - 1);
 
 	if (!code)
 		code = read_format(config, error);
@@ -460,4 +464,16 @@ int cr_head_read(const char *directory, const crocuta_model *model, int allow_na
 	head->info.source = "head.safetensors";
 	head->info.sha256 = head->sha256;
 	return 0;
+}
+
+int crocuta_head_get_backbone(const char *path, char *name, size_t capacity, crocuta_error *error)
+{
+	crocuta_head *head = cr_head_alloc();
+	int code = head ? read_json(path, head, error)
+			: cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to open it", path);
+
+	if (!code && (size_t)snprintf(name, capacity, "%s", head->backbone_name) >= capacity)
+		code = cr_fail(error, CROCUTA_EARG, "%.200s: the backbone's name is too long", path);
+	crocuta_head_close(head);
+	return code;
 }

@@ -229,6 +229,25 @@ int cr_head_write(const char *path, const cr_head_spec *spec, int force, crocuta
 		    : cr_directory_write(path, &kind, 1, force, fill_directory, &copy, error);
 }
 
+int cr_head_check(const char *path, const crocuta_feature_form *form, int64_t window, int64_t step,
+		  int force, crocuta_error *error)
+{
+	const char *problem = cr_head_form_problem(form);
+
+	if (problem)
+		return cr_fail(error, CROCUTA_EARG, "the head: %s", problem);
+	if (window > CR_HEAD_WINDOW_MAX || step > CR_HEAD_WINDOW_MAX)
+		return cr_fail(error, CROCUTA_EARG,
+			       "window %lld, step %lld: a head holds at most %lld bases",
+			       (long long)window, (long long)step, (long long)CR_HEAD_WINDOW_MAX);
+	if (window > 0 && window < cr_head_shortest(form))
+		return cr_fail(error, CROCUTA_EARG, "window %lld: %d parts need at least %lld bases",
+			       (long long)window, form->parts, (long long)cr_head_shortest(form));
+	if (!path[0])
+		return cr_fail(error, CROCUTA_EARG, "the name of the directory to write is empty");
+	return cr_directory_check(path, &kind, 1, force, error);
+}
+
 /* SHA-256 of the file that would be written. */
 static int digest_weights(const cr_head_spec *spec, char sha256[CR_DIGEST_TEXT],
 			  crocuta_error *error)

@@ -173,7 +173,7 @@ static int kind_of(const char *path, enum kind *kind, crocuta_error *error)
 			       path);
 	else
 		return cr_fail(error, CROCUTA_EINPUT,
-			       "%.300s is no output of crocuta score or embed: neither VCF, BCF, "
+			       "%.300s is no output of crocuta score, embed or classify: neither VCF, BCF, "
 			       "npy nor a table that starts with ##crocuta",
 			       path);
 	return CROCUTA_OK;

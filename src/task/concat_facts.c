@@ -152,7 +152,9 @@ static int add_shard_input(cr_facts *facts, const char *path, const char *value,
 	s->total = number_of(value, ",Total=\"");
 	s->records = number_of(value, ",Records=\"");
 	s->lines = number_of(value, ",Lines=\"");
-	if (s->first < 1 || s->span < 0 || s->total < 0 || s->records < 0 || s->lines < 0 || !digest)
+	s->lines_unsaid = !strstr(value, ",Lines=");
+	if (s->first < 1 || s->span < 0 || s->total < 0 || s->records < 0 ||
+	    (s->lines < 0 && !s->lines_unsaid) || !digest)
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%.200s: the line ##crocutaShardInput of its header is damaged", path);
 	snprintf(s->digest, sizeof s->digest, "%.16s", digest + strlen(",Digest=\""));
@@ -283,7 +285,7 @@ int cr_concat_take_facts(cr_concat *concat, int64_t input, cr_facts *facts)
 	if (!facts->models)
 		code = cr_fail(concat->error, CROCUTA_EINPUT,
 			       "%.300s names no crocuta model in its header: not an output of "
-			       "crocuta score or embed",
+			       "crocuta score, embed or classify",
 			       concat->options->inputs[input]);
 	else if (input)
 		code = compare(concat, input, facts);
@@ -390,7 +392,7 @@ int cr_concat_check_shards(const cr_concat *concat)
 
 int cr_concat_check_count(const cr_concat *concat, int64_t input, int64_t count, int64_t promised)
 {
-	if (!*concat->shard[input].digest)
+	if (!*concat->shard[input].digest || concat->shard[input].lines_unsaid)
 		return CROCUTA_OK;
 	/* --check-ref x leaves records out, and their number is not known when the header is written */
 	for (int64_t i = 0; i < concat->first.count; i++)

@@ -22,6 +22,7 @@ typedef struct cr_shard {
 	int64_t first, span;       /* places in the input, records or positions; from 1 */
 	int64_t total;             /* of the input; 0: not said */
 	int64_t records, lines;    /* that the file holds, as VCF and as a table */
+	int lines_unsaid;          /* rows were left out, and their number was not known */
 	char digest[20];           /* of the input */
 } cr_shard;
 

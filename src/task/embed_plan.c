@@ -1,7 +1,5 @@
 /* embed_plan.c - the input opened, its regions, and what a run over them will take. */
-#define _GNU_SOURCE
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -55,13 +53,6 @@ static int open_records(cr_embed *embed)
 				  : cr_fail(embed->error, CROCUTA_EMEMORY, "no memory");
 }
 
-static int is_regular(const char *path)
-{
-	struct stat status;
-
-	return strcmp(path, "-") && !stat(path, &status) && S_ISREG(status.st_mode);
-}
-
 static int check_records(const cr_embed *embed)
 {
 	const crocuta_embed_options *o = &embed->options;
@@ -86,7 +77,7 @@ int cr_embed_open_input(cr_embed *embed)
 
 	if (code)
 		return code;
-	if (is_regular(o->input) && !embed->by_record) {
+	if (cr_input_is_regular(o->input) && !embed->by_record) {
 		cr_records_close(embed->records);
 		embed->records = NULL;
 		code = open_reference(embed);

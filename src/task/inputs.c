@@ -48,6 +48,18 @@ void cr_inputs_add_model(cr_inputs *inputs, const crocuta_model_info *info)
 		add_with(inputs, info->path, "/model.safetensors", "/config.json");
 }
 
+void cr_inputs_add_head(cr_inputs *inputs, const char *path)
+{
+	add_with(inputs, path, "/head.safetensors", "/head.json");
+}
+
+int cr_input_is_regular(const char *path)
+{
+	struct stat status;
+
+	return strcmp(path, "-") && !stat(path, &status) && S_ISREG(status.st_mode);
+}
+
 int cr_input_check(const char *path, int regular, const char *why, crocuta_error *error)
 {
 	struct stat status;

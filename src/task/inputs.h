@@ -24,6 +24,12 @@ void cr_inputs_add_variants(cr_inputs *inputs, const char *path);
 /* The files of a model; info NULL: none. */
 void cr_inputs_add_model(cr_inputs *inputs, const crocuta_model_info *info);
 
+/* The files of a head's directory. */
+void cr_inputs_add_head(cr_inputs *inputs, const char *path);
+
+/* Is it a file, which can be read twice and at any place? Not "-", a FIFO or a device. */
+int cr_input_is_regular(const char *path);
+
 /* Is it there, no directory, readable and, with `regular`, a regular file (`why` ends that sentence)?
  * Streams and URLs are left to who opens them. EIO, EARG. */
 CROCUTA_CHECKED int cr_input_check(const char *path, int regular, const char *why,

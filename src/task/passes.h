@@ -27,6 +27,7 @@ typedef struct cr_job {
 	int64_t contig_length;
 	int64_t start, end; /* to report on */
 	int64_t bin;        /* bases a row */
+	int64_t origin, tag; /* the caller's, handed through */
 	cr_fetch_fn *fetch; /* called before cr_passes_add returns only */
 	void *user;
 } cr_job;

@@ -11,6 +11,7 @@
 
 #include <crocuta/crocuta.h>
 
+#include "io/table.h"
 #include "task/embed_internal.h"
 #include "task/provenance.h"
 
@@ -80,27 +81,62 @@ json_t *cr_provenance_text(const char *bytes)
 	return string;
 }
 
-static json_t *about_model(const crocuta_model_info *info)
+int cr_provenance_print(cr_output *output, const char *prefix, const json_t *object,
+			    crocuta_error *error)
+{
+	const char *key;
+	json_t *value;
+	int code = 0;
+
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
+		char name[120], number[32];
+		const char *text = number;
+
+		snprintf(name, sizeof name, "%s.%s", prefix, key);
+		if (json_is_object(value)) {
+			code = cr_provenance_print(output, name, value, error);
+			if (code)
+				return code;
+			continue;
+		}
+		if (json_is_string(value))
+			text = json_string_value(value);
+		else if (json_is_integer(value))
+			snprintf(number, sizeof number, "%lld",
+				 (long long)json_integer_value(value));
+		else if (json_is_real(value))
+			cr_format_number(json_real_value(value), 9, number);
+		else
+			text = json_is_true(value)    ? "true"
+			       : json_is_false(value) ? "false"
+						      : "null";
+		code = cr_table_provenance(output, name, text, error);
+		if (code)
+			return code;
+	}
+	return code;
+}
+
+json_t *cr_provenance_model(const crocuta_model_info *info)
 {
 	return json_pack("{s:s, s:o, s:s, s:f, s:s}", "family", info->family, "name",
 			 cr_provenance_text(info->name), "sha256", info->sha256, "filter_shift",
 			 info->filter_shift, "filter_shift_source", info->filter_shift_source);
 }
 
-static json_t *about_input(const cr_embed *embed)
+json_t *cr_provenance_input(const char *path, const cr_contigs *contigs)
 {
-	const crocuta_embed_options *o = &embed->options;
 	json_t *input = json_object();
 	char md5[33];
 
 	json_object_set_new(input, "name",
-			    cr_provenance_text(strcmp(o->input, "-")
-						       ? cr_provenance_file_name(o->input)
-						       : "stdin"));
-	if (!embed->reference)
+			    cr_provenance_text(strcmp(path, "-") ? cr_provenance_file_name(path)
+								 : "stdin"));
+	if (!contigs)
 		return input;
-	cr_provenance_contigs_md5(embed->contigs, md5);
-	json_object_set_new(input, "contigs", json_integer(cr_contigs_count(embed->contigs)));
+	cr_provenance_contigs_md5(contigs, md5);
+	json_object_set_new(input, "contigs", json_integer(cr_contigs_count(contigs)));
 	json_object_set_new(input, "contigs_md5", json_string(md5));
 	return input;
 }
@@ -132,30 +168,44 @@ static void add_rows(json_t *object, const cr_embed *embed)
 	json_object_set_new(object, "skip_n", json_real(o->skip_n));
 }
 
-json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
+json_t *cr_provenance_start(const char *format, int no_version, const char *command)
 {
-	const crocuta_embed_options *o = &embed->options;
 	json_t *object = json_object();
 	char date[32], version[80];
 
 	if (!object)
 		return NULL;
-	json_object_set_new(object, "format", json_string("embed-1"));
-	if (!o->no_version) {
-		cr_provenance_version(version);
-		cr_provenance_date(date);
-		json_object_set_new(object, "version", json_string(version));
-		if (o->command)
-			json_object_set_new(object, "command", cr_provenance_text(o->command));
-		json_object_set_new(object, "date", json_string(date));
-	}
-	json_object_set_new(object, "model", about_model(embed->info));
-	json_object_set_new(object, "input", about_input(embed));
-	add_rows(object, embed);
+	json_object_set_new(object, "format", json_string(format));
+	if (no_version)
+		return object;
+	cr_provenance_version(version);
+	cr_provenance_date(date);
+	json_object_set_new(object, "version", json_string(version));
+	if (command)
+		json_object_set_new(object, "command", cr_provenance_text(command));
+	json_object_set_new(object, "date", json_string(date));
+	return object;
+}
+
+void cr_provenance_add_plan(json_t *object, const crocuta_plan *plan)
+{
 	json_object_set_new(object, "compute", json_string(plan->dtype));
 	json_object_set_new(object, "device", json_string(plan->device));
 	json_object_set_new(object, "isa", json_string(plan->isa ? plan->isa : "reference"));
 	json_object_set_new(object, "convolution",
 			    json_string(plan->convolution ? plan->convolution : "direct"));
+}
+
+json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
+{
+	const crocuta_embed_options *o = &embed->options;
+	json_t *object = cr_provenance_start("embed-1", o->no_version, o->command);
+
+	if (!object)
+		return NULL;
+	json_object_set_new(object, "model", cr_provenance_model(embed->info));
+	json_object_set_new(object, "input", cr_provenance_input(o->input, embed->reference ? embed->contigs : NULL));
+	add_rows(object, embed);
+	cr_provenance_add_plan(object, plan);
 	return object;
 }

@@ -2,8 +2,10 @@
 #ifndef CR_TASK_PROVENANCE_H
 #define CR_TASK_PROVENANCE_H
 
+#include <crocuta/session.h>
 #include <jansson.h>
 
+#include "io/atomic.h"
 #include "io/contigs.h"
 
 /* "0.1.0+htslib-1.16" */
@@ -21,5 +23,18 @@ const char *cr_provenance_file_name(const char *path);
 /* A JSON string of bytes that may not be UTF-8: those above ASCII become '?' then. NULL when memory
  * is short. */
 json_t *cr_provenance_text(const char *bytes);
+
+/* The object that goes into an output: its format, then unless no_version version, command (or NULL)
+ * and date. NULL when memory is short; so for the next two, which are parts of it. */
+json_t *cr_provenance_start(const char *format, int no_version, const char *command);
+json_t *cr_provenance_model(const crocuta_model_info *info);
+/* contigs NULL: records, of which there is no list. */
+json_t *cr_provenance_input(const char *path, const cr_contigs *contigs);
+/* How it was computed. */
+void cr_provenance_add_plan(json_t *object, const crocuta_plan *plan);
+
+/* "##prefix.model.name=..." lines of an object, one level deep. */
+CROCUTA_CHECKED int cr_provenance_print(cr_output *output, const char *prefix,
+					const json_t *object, crocuta_error *error);
 
 #endif

@@ -17,6 +17,7 @@
 #include "io/variants.h"
 #include "seq/alleles.h"
 #include "seq/tokens.h"
+#include "task/digest64.h"
 #include "task/inputs.h"
 #include "task/score_math.h"
 #include "task/sequence_cache.h"
@@ -145,9 +146,6 @@ int cr_score_preflight(const crocuta_score_options *options, char type,
 /* Defaults that follow from the model, checks against it. */
 int cr_score_settle(cr_score *score);
 
-/* FNV-1a of bytes behind what `digest` holds already; begins as CR_SCORE_DIGEST. */
-#define CR_SCORE_DIGEST 14695981039346656037u
-uint64_t cr_score_digest(uint64_t digest, const void *bytes, size_t count);
 
 /* ---- score_records.c: a VCF file; score_ism.c: every SNV of regions -------------------------- */
 

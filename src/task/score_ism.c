@@ -57,12 +57,12 @@ int cr_score_open_ism(cr_score *score)
 	score->shard_total = total;
 	score->shard_first = score->next;
 	score->shard_span = score->end - score->next;
-	score->shard_digest = CR_SCORE_DIGEST;
+	score->shard_digest = CR_DIGEST64;
 	for (int64_t i = 0; i < score->regions->count; i++) {
 		const cr_region *r = &score->regions->items[i];
 		const int64_t place[3] = {r->contig, r->start, r->end};
 
-		score->shard_digest = cr_score_digest(score->shard_digest, place, sizeof place);
+		score->shard_digest = cr_digest64(score->shard_digest, place, sizeof place);
 	}
 	score->units_total = 3 * (score->end - score->next);
 	return CROCUTA_OK;

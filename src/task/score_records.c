@@ -114,22 +114,13 @@ static int shard_of(const cr_score *score, int64_t before)
 	return shard < shards ? shard + 1 : shards;
 }
 
-uint64_t cr_score_digest(uint64_t digest, const void *bytes, size_t count)
-{
-	const unsigned char *byte = bytes;
-
-	for (size_t i = 0; i < count; i++)
-		digest = (digest ^ byte[i]) * 1099511628211u;
-	return digest;
-}
-
 /* What tells one input from another: places and alleles. */
 static uint64_t digest_of(uint64_t digest, const cr_variant *variant)
 {
-	digest = cr_score_digest(digest, variant->contig, strlen(variant->contig) + 1);
-	digest = cr_score_digest(digest, &variant->position, sizeof variant->position);
+	digest = cr_digest64(digest, variant->contig, strlen(variant->contig) + 1);
+	digest = cr_digest64(digest, &variant->position, sizeof variant->position);
 	for (int i = 0; i < variant->alleles; i++)
-		digest = cr_score_digest(digest, variant->allele[i],
+		digest = cr_digest64(digest, variant->allele[i],
 					 strlen(variant->allele[i]) + 1);
 	return digest;
 }
@@ -151,7 +142,7 @@ int cr_score_count_variants(cr_score *score)
 	const int sharded = score->options.shards > 1, passes = sharded ? 2 : 1;
 	int code = CROCUTA_OK;
 
-	score->shard_digest = CR_SCORE_DIGEST;
+	score->shard_digest = CR_DIGEST64;
 	for (int pass = 0; pass < passes && !code; pass++) {
 		records = alleles = 0;
 		if (pass)

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "io/table.h"
 #include "io/track.h"
+#include "task/provenance.h"
 #include "task/writer.h"
 
 #define DIGITS 7 /* of a float32, so that reading it back differs by less than one in 10^6 */
@@ -41,51 +42,13 @@ static int open_output(const cr_writer_options *options, void **out, crocuta_err
 	return cr_output_open(options->path, &how, &s->output, error);
 }
 
-/* "##crocuta.model.name=..." from the provenance, one level deep. */
-static int print_provenance(cr_output *output, const char *prefix, const json_t *object,
-			    crocuta_error *error)
-{
-	const char *key;
-	json_t *value;
-	int code = 0;
-
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
-		char name[120], number[32];
-		const char *text = number;
-
-		snprintf(name, sizeof name, "%s.%s", prefix, key);
-		if (json_is_object(value)) {
-			code = print_provenance(output, name, value, error);
-			if (code)
-				return code;
-			continue;
-		}
-		if (json_is_string(value))
-			text = json_string_value(value);
-		else if (json_is_integer(value))
-			snprintf(number, sizeof number, "%lld",
-				 (long long)json_integer_value(value));
-		else if (json_is_real(value))
-			cr_format_number(json_real_value(value), 9, number);
-		else
-			text = json_is_true(value)    ? "true"
-			       : json_is_false(value) ? "false"
-						      : "null";
-		code = cr_table_provenance(output, name, text, error);
-		if (code)
-			return code;
-	}
-	return code;
-}
-
 static int start_tsv(const cr_writer_options *options, void **out, crocuta_error *error)
 {
 	int code = open_output(options, out, error);
 	state *s = *out;
 
 	if (!code)
-		code = print_provenance(s->output, "crocuta", options->provenance, error);
+		code = cr_provenance_print(s->output, "crocuta", options->provenance, error);
 	return code ? code : cr_table_header(s->output, options->columns, error);
 }
 
@@ -95,7 +58,7 @@ static int start_bedgraph(const cr_writer_options *options, void **out, crocuta_
 	state *s = *out;
 
 	if (!code)
-		code = print_provenance(s->output, "crocuta", options->provenance, error);
+		code = cr_provenance_print(s->output, "crocuta", options->provenance, error);
 	return code ? code
 		    : cr_track_start_bedgraph(s->output, options->contigs, DIGITS, &s->track,
 					      error);
