@@ -52,7 +52,7 @@ typedef struct crocuta_classify_options {
 	const char *output_type; /* "bed" or "tsv"; NULL: from the suffix */
 	const char *write_index; /* NULL, "csi" or "tbi" */
 	int no_clobber;       /* refuse an existing output */
-	int no_version;       /* leave out version, command, date and shard */
+	int no_version;       /* leave out version, command and date */
 	const char *command;  /* command line for the provenance, or NULL */
 	int shard, shards;    /* this one of so many, from 1; 0, 0: whole */
 	/* resources; of session, max_length, stream, log and user are not looked at */

@@ -83,7 +83,7 @@ typedef struct crocuta_score_options {
 	const char *tag_prefix;   /* "CROCUTA" */
 	int overwrite_tags;       /* replace tags of that prefix that the input has */
 	int no_clobber;
-	int no_version;           /* leave out version, command, date and shard */
+	int no_version;           /* leave out version, command and date */
 	int shard, shards;        /* this one of so many, from 1; 0, 0: whole */
 	const char *command;      /* command line for the provenance, or NULL */
 	/* resources */

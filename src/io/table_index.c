@@ -23,5 +23,6 @@ int cr_table_index(const char *data, const char *index, int tbi, const char *nam
 			return CROCUTA_OK;
 		}
 	}
-	return cr_fail_errno(error, CROCUTA_EIO, "%.200s: its index cannot be written", name);
+	return cr_fail_errno(error, CROCUTA_EIO, "%.200s: its index cannot be written%s", name,
+			     tbi ? "; contigs above 512 Mb need -W csi" : "");
 }

@@ -262,17 +262,21 @@ static int install(const char *part, const char *old, const char *path,
 	return sync_parent(path, error);
 }
 
-/* "/a/.name.crocuta-PID.suffix" for "/a/name". */
-static char *sibling_name(const char *path, size_t length, const char *suffix)
+#define SIBLING_NAME_MOST 180 /* bytes of the target's name: file systems allow 255 in all */
+#define ATTEMPTS 100          /* a killed run of the same number may have left its own */
+
+/* "/a/.name.crocuta-PID-ATTEMPT.suffix" for "/a/name". */
+static char *sibling_name(const char *path, size_t length, int attempt, const char *suffix)
 {
-	size_t capacity = length + 64, base = length;
+	size_t capacity = length + 64, base = length, name;
 	char *text = cr_calloc(capacity, 1);
 
 	while (base > 0 && path[base - 1] != '/')
 		base--;
+	name = length - base < SIBLING_NAME_MOST ? length - base : SIBLING_NAME_MOST;
 	if (text)
-		snprintf(text, capacity, "%.*s.%.*s.crocuta-%ld.%s", (int)base, path,
-			 (int)(length - base), path + base, (long)getpid(), suffix);
+		snprintf(text, capacity, "%.*s.%.*s.crocuta-%ld-%d.%s", (int)base, path, (int)name,
+			 path + base, (long)getpid(), attempt, suffix);
 	return text;
 }
 
@@ -307,23 +311,38 @@ int cr_directory_check(const char *path, const cr_directory_kind *kind, int repl
 	return code;
 }
 
+/* A new hidden directory beside the target, and a name for what the target is now. */
+static int make_part(const char *path, size_t length, char **part, char **old, crocuta_error *error)
+{
+	for (int attempt = 0;; attempt++) {
+		cr_free(*part);
+		cr_free(*old);
+		*part = sibling_name(path, length, attempt, "part");
+		*old = sibling_name(path, length, attempt, "old");
+		if (!*part || !*old)
+			return cr_model_file_fail_memory(path, error);
+		if (!mkdir(*part, 0777))
+			return 0;
+		if (errno != EEXIST || attempt == ATTEMPTS)
+			return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot create the directory",
+					     *part);
+	}
+}
+
 int cr_directory_write(const char *path, const cr_directory_kind *kind, int replace_all, int force,
 		       cr_directory_fill *fill, void *user, crocuta_error *error)
 {
 	size_t length = plain_length(path);
 	int allowed = replace_all ? kind->count : kind->needed, code;
-	char *part, *old, *target;
+	char *part = NULL, *old = NULL, *target = cr_strdup(path);
 
-	part = sibling_name(path, length, "part");
-	old = sibling_name(path, length, "old");
-	target = cr_strdup(path);
 	if (target)
 		target[length] = '\0';
-	code = part && old && target ? check_replaceable(target, kind, allowed, force, error)
-				     : cr_model_file_fail_memory(path, error);
-	if (!code && mkdir(part, 0777))
-		code = cr_fail_errno(error, CROCUTA_EIO, "%s: cannot create the directory", part);
-	else if (!code) {
+	code = target ? check_replaceable(target, kind, allowed, force, error)
+		      : cr_model_file_fail_memory(path, error);
+	if (!code)
+		code = make_part(path, length, &part, &old, error);
+	if (!code) {
 		code = fill(user, part, error);
 		if (!code)
 			code = install(part, old, target, kind, error);

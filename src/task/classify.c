@@ -103,8 +103,8 @@ static int plan_and_check(cr_classify *classify)
 			       "the plan needs %lld bytes, the limit is %lld; try a smaller --length "
 			       "or more --max-mem",
 			       (long long)report->memory_bytes, (long long)o->session.memory_limit);
-	report->rows = report->items;
-	report->tokens = report->bases;
+	report->rows = o->merge || o->scan || o->only || o->min_prob > 0 ? -1 : report->items;
+	report->tokens = -1;
 	cr_classify_list_inputs(&inputs, o, classify->info, classify->head_info);
 	return cr_classify_preflight(o, &inputs, classify->error);
 }
@@ -137,6 +137,18 @@ static void warn_of_lengths(const cr_classify *classify)
 				 : "its answers may mean little");
 }
 
+/* Without a background every window is a call. */
+static void warn_of_merging(const cr_classify *classify)
+{
+	const crocuta_classify_options *o = &classify->options;
+
+	if (o->merge && classify->head_info->background < 0 && !o->only && o->min_prob <= 0)
+		cr_classify_log(classify, CROCUTA_LOG_WARNING,
+				"the head \"%.100s\" names no background class, so every window is a "
+				"call; --only or --min-prob choose, and crocuta fit --background names one",
+				classify->head_info->name);
+}
+
 static void announce(const cr_classify *classify)
 {
 	const crocuta_classify_report *report = classify->report;
@@ -160,6 +172,7 @@ static void announce(const cr_classify *classify)
 			plan->isa ? plan->isa : "reference", plan->threads,
 			(long long)report->memory_bytes);
 	warn_of_lengths(classify);
+	warn_of_merging(classify);
 }
 
 static int run_stream(cr_classify *classify)

@@ -169,6 +169,7 @@ static void tell_of_places(const cr_classify *classify)
 {
 	const crocuta_classify_options *o = &classify->options;
 	const char *path = o->regions_file;
+	int64_t tiny = 0;
 
 	if (path && !o->regions && !cr_regions_is_bed_name(path))
 		cr_classify_log(classify, CROCUTA_LOG_NOTICE,
@@ -181,6 +182,14 @@ static void tell_of_places(const cr_classify *classify)
 				(long long)classify->regions->clipped);
 	if (!classify->regions->count)
 		cr_classify_log(classify, CROCUTA_LOG_WARNING, "there are no regions: no rows");
+	for (int64_t i = 0; o->scan && i < classify->regions->count; i++)
+		tiny += !windows_of(classify, &classify->regions->items[i]);
+	if (tiny)
+		cr_classify_log(classify, CROCUTA_LOG_WARNING,
+				"%lld contigs or regions are too short for the head, which needs %lld "
+				"bases: no rows of them",
+				(long long)tiny,
+				(long long)cr_head_shortest(&classify->head_info->form));
 	if (path && classify->report->unstranded && !o->scan)
 		cr_classify_log(classify, CROCUTA_LOG_WARNING,
 				"%lld regions have no strand and are read forward",

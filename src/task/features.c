@@ -32,7 +32,7 @@ static int64_t planned_length(const cr_feature_options *options, const crocuta_m
 
 	if (options->length)
 		return options->length;
-	while (length < options->longest)
+	while (length < options->longest && length < info->usable_length)
 		length *= 2;
 	return options->longest ? cr_smaller(length, info->usable_length) : info->usable_length;
 }

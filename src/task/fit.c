@@ -93,6 +93,8 @@ static int open_fit(cr_fit *fit, const crocuta_model *model, const crocuta_fit_o
 	fit->background = -1;
 	code = crocuta_fit_check(options, error);
 	if (!code)
+		code = cr_fit_check_report(options, fit->info, error);
+	if (!code)
 		code = options->evaluate ? open_head(fit) : settle_form(fit);
 	return code;
 }

@@ -104,6 +104,30 @@ static double number_of(const char *text)
 										      : number;
 }
 
+/* Names of classes that are no call, unless --background says. */
+static const char *const usual_background[] = {"other", "background", "negative", "0"};
+#define USUAL_COUNT (sizeof usual_background / sizeof *usual_background)
+
+/* The background comes first, so that of two classes the other one is what AUROC and AUPRC are about. */
+static void put_background_first(const cr_fit *fit, name *names)
+{
+	const char *asked = fit->options.background;
+
+	for (size_t k = 0; k < (asked ? 1 : USUAL_COUNT); k++) {
+		const char *text = asked ? asked : usual_background[k];
+
+		for (int64_t i = 0; i < fit->classes; i++) {
+			const name found = names[i];
+
+			if (strcmp(found.text, text))
+				continue;
+			memmove(names + 1, names, (size_t)i * sizeof *names);
+			names[0] = found;
+			return;
+		}
+	}
+}
+
 static int sort_names(cr_fit *fit, int64_t *place)
 {
 	name *names = cr_calloc((size_t)fit->classes, sizeof *names);
@@ -117,9 +141,11 @@ static int sort_names(cr_fit *fit, int64_t *place)
 		names[i] = (name){text, number_of(text), i};
 		numbers &= !isnan(names[i].number);
 	}
-	if (!fit->names_given)
+	if (!fit->names_given) {
 		qsort(names, (size_t)fit->classes, sizeof *names,
 		      numbers ? compare_number : compare_text);
+		put_background_first(fit, names);
+	}
 	for (int64_t i = 0; i < fit->classes; i++) {
 		fit->class_names[i] = names[i].text;
 		place[names[i].index] = i;
@@ -138,7 +164,6 @@ static int64_t find_class(const cr_fit *fit, const char *text)
 
 static int choose_background(cr_fit *fit)
 {
-	static const char *const usual[] = {"other", "background", "negative", "0"};
 	const char *asked = fit->options.background;
 
 	fit->background = -1;
@@ -153,8 +178,8 @@ static int choose_background(cr_fit *fit)
 		fit->background = crocuta_head_get_info(fit->head)->background;
 		return CROCUTA_OK;
 	}
-	for (size_t i = 0; i < sizeof usual / sizeof *usual && fit->background < 0; i++)
-		fit->background = find_class(fit, usual[i]);
+	for (size_t i = 0; i < USUAL_COUNT && fit->background < 0; i++)
+		fit->background = find_class(fit, usual_background[i]);
 	return CROCUTA_OK;
 }
 

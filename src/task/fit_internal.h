@@ -40,6 +40,11 @@ const char *const *cr_fit_words(const crocuta_fit_options *options, int part);
  * borrowed but for the list, which is cr_free'd. NULL without memory. */
 const char **cr_fit_list_inputs(const crocuta_fit_options *options);
 
+/* The report is none of the files beside the FASTA, of the head to be measured, or of the model
+ * (info NULL: not looked at). EARG; codes of cr_output_preflight. */
+CROCUTA_CHECKED int cr_fit_check_report(const crocuta_fit_options *options,
+					const crocuta_model_info *info, crocuta_error *error);
+
 /* Candidates of --l2 into values (CR_FIT_L2_MAX); their number, or -1. */
 int64_t cr_fit_parse_l2(const crocuta_fit_options *options, double *values);
 

@@ -296,6 +296,20 @@ static int check_head(const crocuta_fit_options *o, crocuta_error *error)
 	return cr_head_check(o->output, &form, o->window, o->step, o->force, error);
 }
 
+int cr_fit_check_report(const crocuta_fit_options *options, const crocuta_model_info *info,
+			crocuta_error *error)
+{
+	cr_inputs inputs = {0};
+	const cr_output_options how = {.inputs = inputs.list};
+
+	if (!options->report)
+		return CROCUTA_OK;
+	cr_inputs_add_fasta(&inputs, options->reference);
+	cr_inputs_add_head(&inputs, options->head);
+	cr_inputs_add_model(&inputs, info);
+	return cr_output_preflight(options->report, &how, error);
+}
+
 /* The head's directory and the report's file, as far as can be seen beforehand. */
 static int check_outputs(const crocuta_fit_options *o, crocuta_error *error)
 {
@@ -311,7 +325,7 @@ static int check_outputs(const crocuta_fit_options *o, crocuta_error *error)
 	how.inputs = inputs;
 	code = cr_output_preflight(o->report, &how, error);
 	cr_free(inputs);
-	return code;
+	return code ? code : cr_fit_check_report(o, NULL, error);
 }
 
 int crocuta_fit_check(const crocuta_fit_options *options, crocuta_error *error)

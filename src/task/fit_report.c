@@ -318,6 +318,8 @@ static void put_data(lines *out, const cr_fit *fit)
 	put(out, "dropped\t%lld\ttraining sequences that the other parts have too\n",
 	    (long long)fit->report->dropped);
 	put(out, "background\t%s\n", fit->background < 0 ? "-" : fit->class_names[fit->background]);
+	if (fit->classes == 2)
+		put(out, "positive\t%s\n", fit->class_names[1]);
 }
 
 static void put_learned(lines *out, const cr_fit *fit)

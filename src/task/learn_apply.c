@@ -130,35 +130,39 @@ int cr_learned_apply(const cr_learned *learned, const cr_features *features, int
 	return code;
 }
 
-/* First and second derivative by b of the mean log loss of logits times b. */
+/* First and second derivative by b of the mean log loss of logits times b. doubt: (C), by class, what
+ * the target of each of its examples gives to every class, itself included. */
 static void derivatives(const double *logits, const int32_t *label, int64_t rows, int64_t classes,
-			double b, double *first, double *second)
+			const double *doubt, double b, double *first, double *second)
 {
 	*first = *second = 0;
 	for (int64_t i = 0; i < rows; i++) {
 		const double *row = logits + i * classes;
-		double largest = row[0], sum = 0, mean = 0, square = 0;
+		const double other = doubt[label[i]];
+		double largest = row[0], sum = 0, mean = 0, square = 0, all = 0;
 
 		for (int64_t c = 1; c < classes; c++)
 			largest = row[c] > largest ? row[c] : largest;
 		for (int64_t c = 0; c < classes; c++) {
 			double below = row[c] - largest, p = exp(b * below);
 
+			all += below;
 			sum += p;
 			mean += p * below;
 			square += p * below * below;
 		}
 		mean /= sum;
-		*first += mean - (row[label[i]] - largest);
+		*first += mean - other * all -
+			  (1 - (double)classes * other) * (row[label[i]] - largest);
 		*second += square / sum - mean * mean;
 	}
 	*first /= (double)rows;
 	*second /= (double)rows;
 }
 
-/* The loss is convex in b = 1 / T: Newton's steps on its derivative, within a bracket. */
-int cr_fit_temperature(const cr_learning *learning, const double *logits, const int32_t *label,
-		       int64_t rows, double *temperature)
+/* The loss is convex in b = 1 / T: Newton's steps on its derivative, within a bracket. doubt: (C). */
+static int find_temperature(const cr_learning *learning, const double *logits, const int32_t *label,
+			    int64_t rows, const double *doubt, double *temperature)
 {
 	double low = 1 / HOTTEST, high = 1 / COLDEST, b = 1, first, second;
 
@@ -168,7 +172,7 @@ int cr_fit_temperature(const cr_learning *learning, const double *logits, const 
 
 		if (code)
 			return code;
-		derivatives(logits, label, rows, learning->classes, b, &first, &second);
+		derivatives(logits, label, rows, learning->classes, doubt, b, &first, &second);
 		if (first == 0)
 			break;
 		*(first > 0 ? &high : &low) = b;
@@ -180,4 +184,24 @@ int cr_fit_temperature(const cr_learning *learning, const double *logits, const 
 	}
 	*temperature = 1 / b;
 	return 0;
+}
+
+/* Few examples that are all predicted right would ask for certainty: so the targets are not 1 and 0
+ * but what n examples of a class allow to say, (n + 1) / (n + C) and 1 / (n + C) (Platt 1999). */
+int cr_fit_temperature(const cr_learning *learning, const double *logits, const int32_t *label,
+		       int64_t rows, double *temperature)
+{
+	const int64_t classes = learning->classes;
+	double *doubt = cr_calloc((size_t)classes, sizeof *doubt);
+	int code;
+
+	if (!doubt)
+		return cr_fail(learning->error, CROCUTA_EMEMORY, "out of memory for the temperature");
+	for (int64_t i = 0; i < rows; i++)
+		doubt[label[i]]++;
+	for (int64_t c = 0; c < classes; c++)
+		doubt[c] = 1 / (doubt[c] + (double)classes);
+	code = find_temperature(learning, logits, label, rows, doubt, temperature);
+	cr_free(doubt);
+	return code;
 }

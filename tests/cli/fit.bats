@@ -279,6 +279,14 @@ PY
 	cp train.csv copy.csv
 	fails 2 '' fit -o out/h --report copy.csv --valid valid.csv copy.csv
 	cmp train.csv copy.csv
+	rm -r out
+	awk '/^>/ { at += length + 1; name = substr($0, 2); next }
+		{ print name "\t" length "\t" at "\t" length "\t" length + 1; at += length + 1 }' \
+		genome.fa > genome.fa.fai
+	fails 2 '' fit -o out/h --report genome.fa.fai -f genome.fa --valid valid.bed train.bed
+	cp -r "$ROOT/models/tiny-1k" m
+	fails 2 '' "$CROCUTA" fit -q -m m -o out/h --report m/config.json --split 1 train.csv
+	cmp m/config.json "$ROOT/models/tiny-1k/config.json"
 }
 
 @test "an output that exists is refused without --force" {
@@ -408,4 +416,30 @@ PY
 	stops_with TERM 143 10
 	[ ! -s text ]
 	grep -q '^\[W::fit\] stopped by a signal' err
+}
+
+@test "the background class comes first, so that AUROC and AUPRC are about the other" {
+	for part in train valid test; do
+		sed 's/,rich$/,enriched/' $part.csv > e.$part.csv
+	done
+	fit -o e --valid e.valid.csv --test e.test.csv e.train.csv > e.txt
+	[ "$(grep '^class' e.txt | cut -f 2 | tr '\n' ' ')" = "other enriched " ]
+	grep -qx 'positive	enriched' e.txt
+	fit -o f --background enriched --valid e.valid.csv --test e.test.csv e.train.csv > f.txt
+	[ "$(grep '^class' f.txt | cut -f 2 | tr '\n' ' ')" = "enriched other " ]
+	fit -o g --classes enriched,other --valid e.valid.csv --test e.test.csv e.train.csv > g.txt
+	[ "$(grep '^class' g.txt | cut -f 2 | tr '\n' ' ')" = "enriched other " ]
+}
+
+@test "few validation examples do not make a head certain" {
+	fit -o h --valid valid.csv --test test.csv train.csv > h.txt
+	awk -F'\t' '$1 == "temperature" && $2 > 0.06 { good = 1 } END { exit !good }' h.txt
+	"$CROCUTA" classify -q --head h rich.all.fa | grep -v '^#' > rows
+	every '$8 > 1e-6 && $9 > 1e-6' rows
+}
+
+@test "a head's name may be as long as a file's" {
+	name=$(printf 'h%.0s' $(seq 240))
+	tables -o "$name" > /dev/null
+	[ -s "$name/head.json" ]
 }
