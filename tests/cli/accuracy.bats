@@ -59,6 +59,7 @@ fails_with() { # TEXT COMMAND...: status 1, one line of error
 }
 
 @test "a smoke run makes all tables of all sets, and puts them between the marks" {
+	slow
 	cp "$ROOT/docs/accuracy.md" page.md
 	accuracy --quick -o page.md "$data"
 	grep -q 'smoke run' page.md
@@ -76,6 +77,7 @@ fails_with() { # TEXT COMMAND...: status 1, one line of error
 }
 
 @test "the figures are those of crocuta fit, what is shown is best on the validation part" {
+	slow
 	accuracy --quick --sets prom_core_tata --tuned absent "$data" > tables.md
 	grep -q 'no absent/prom_core_tata: left out' err
 	thinned=$BATS_TEST_TMPDIR/work/quick/data/gue_prom_core_tata
@@ -97,6 +99,7 @@ fails_with() { # TEXT COMMAND...: status 1, one line of error
 }
 
 @test "fine-tuned directories are measured by crocuta on the test part" {
+	slow
 	mkdir tuned
 	cp -r "$ROOT/models/tiny-1k" tuned/ienhancer
 	accuracy --quick --sets ienhancer "$data" > /dev/null

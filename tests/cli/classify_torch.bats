@@ -38,6 +38,7 @@ probabilities() { grep -v '^#' "$1" | cut -f 1,8,9; }
 }
 
 @test "it finds the promoter of NOP56 in the demo's sequence, on its strand" {
+	slow
 	pieces=$ROOT/test-data/variants/chr20_pieces.fa.gz
 	# RefSeq starts at 2,633,177 and 2,633,422 of chromosome 20: 63,177 and 63,422 of the piece
 	crocuta classify -q -m "$promoter" --scan --step 512 --merge --min-prob 0.5 \

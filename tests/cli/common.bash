@@ -135,3 +135,8 @@ mounted() {
 		[ -z "$(find out -mindepth 1)" ] || exit 99
 		exit $status' "$@"
 }
+
+# First line of a test of numbers alone, whose code others run too, or of memory: not under sanitizers
+slow() {
+	case $CROCUTA in *address*) skip "says nothing under sanitizers, or takes minutes" ;; esac
+}

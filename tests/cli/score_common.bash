@@ -28,8 +28,3 @@ thin() { # EVERY IN OUT
 	bcftools view --no-version "$2" | awk -v every="$1" -F'\t' \
 		'/^#/ || n++ % every == 0 || length($4 $5) > 2 && m++ % 2 == 0' > "$3"
 }
-
-# First line of a test of numbers alone, whose code others run too, or of memory: not under sanitizers
-slow() {
-	case $CROCUTA in *address*) skip "says nothing under sanitizers, or takes minutes" ;; esac
-}
