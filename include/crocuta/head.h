@@ -64,6 +64,10 @@ typedef struct crocuta_head_info {
 	int independent;      /* 1: sigmoid, classes do not exclude each other; 0: softmax */
 	int64_t window, step; /* bases, for scanning contigs; 0: not said */
 	int scan_both;        /* scanning should read both strands */
+	/* What it was fitted with; NaN and -1: it does not say. crocuta_head_open refuses a model with
+	   another filter shift; whoever reads letters has to read them the same way. */
+	double filter_shift;
+	int softmask_n, n_as_pad;
 } crocuta_head_info;
 
 /* How a head is opened. Fill with crocuta_head_options_init first. */

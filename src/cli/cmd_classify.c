@@ -392,7 +392,7 @@ const cr_command cr_command_classify = {
 		   "regions of a FASTA, with --scan windows\nthat slide over its contigs. A model that "
 		   "carries a head needs no --head; crocuta fit makes heads.",
 	.footer = "Examples:\n"
-		  "  crocuta classify --scan --merge --min-prob 0.9 -o calls.bed.gz -W hg38.fa\n"
+		  "  crocuta classify --scan --merge --min-prob 0.5 -o calls.bed.gz -W hg38.fa\n"
 		  "  crocuta classify -m small-32k --head my-head -R peaks.bed hg38.fa > peaks.tsv\n"
 		  "  seqtk sample reads.fq 1000 | crocuta classify --head my-head -",
 	.options = options,

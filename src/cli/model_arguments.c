@@ -50,8 +50,10 @@ int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model *
 	if (code)
 		return cr_report_error(&error, code);
 	if (!arguments->name)
-		cr_notice("model: %s (the default; -m names another)",
-			  crocuta_model_get_info(*model)->name);
+		cr_notice("model: %s (%s; -m names another)", crocuta_model_get_info(*model)->name,
+			  arguments->standard && arguments->standard == arguments->backbone
+				  ? "which the head was fitted on"
+				  : "the default");
 	show_notes(*model);
 	return 0;
 }

@@ -238,11 +238,19 @@ static int sync_parent(const char *path, crocuta_error *error)
 
 /* Put the finished directory under its name; an older one steps aside first and comes back if that
  * fails. */
-static int install(const char *part, const char *old, const char *path,
+static int install(const char *part, const char *old, const char *path, int force,
 		   const cr_directory_kind *kind, crocuta_error *error)
 {
-	int replaced = !rename(path, old);
+	int replaced = force && !rename(path, old);
 
+	/* rename puts a directory over an empty one only: another run that was first stays */
+	if (!force && rename(part, path))
+		return cr_fail_errno(error,
+				     errno == EEXIST || errno == ENOTEMPTY ? CROCUTA_EREFUSED
+									   : CROCUTA_EIO,
+				     "%s: cannot rename the finished directory", path);
+	if (!force)
+		return sync_parent(path, error);
 	if (!replaced && errno != ENOENT)
 		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot move the old one aside", path);
 	if (rename(part, path)) {
@@ -345,7 +353,7 @@ int cr_directory_write(const char *path, const cr_directory_kind *kind, int repl
 	if (!code) {
 		code = fill(user, part, error);
 		if (!code)
-			code = install(part, old, target, kind, error);
+			code = install(part, old, target, force, kind, error);
 		if (code)
 			remove_directory(part, kind);
 	}

@@ -101,8 +101,11 @@ crocuta_head *cr_head_alloc(void)
 {
 	crocuta_head *head = cr_calloc(1, sizeof *head);
 
-	if (head)
+	if (head) {
 		head->info.background = -1;
+		head->info.filter_shift = NAN;
+		head->info.softmask_n = head->info.n_as_pad = -1;
+	}
 	return head;
 }
 
@@ -164,12 +167,35 @@ void cr_head_spec_of(const crocuta_head *head, cr_head_spec *spec)
 		.window = info->window,
 		.step = info->step,
 		.scan_both = info->scan_both,
+		.says_reading = info->softmask_n >= 0,
+		.filter_shift = info->filter_shift,
+		.softmask_n = info->softmask_n,
+		.n_as_pad = info->n_as_pad,
 		.hidden_weight = head->hidden_weight,
 		.hidden_bias = head->hidden_bias,
 		.output_weight = head->output_weight,
 		.output_bias = head->output_bias,
 		.training = json_object_get(head->config.root, "training"),
 	};
+}
+
+int cr_head_check_letters(const crocuta_head_info *info, int softmask_n, int n_as_pad,
+			  crocuta_error *error)
+{
+	const char *option = NULL;
+	int had = 0;
+
+	if (info->softmask_n >= 0 && info->softmask_n != (softmask_n != 0)) {
+		option = "--softmask-n";
+		had = info->softmask_n;
+	} else if (info->n_as_pad >= 0 && info->n_as_pad != (n_as_pad != 0)) {
+		option = "--n-as-pad";
+		had = info->n_as_pad;
+	}
+	return option ? cr_fail(error, CROCUTA_EARG, "the head \"%.100s\" was fitted %s %s: %s",
+				info->name, had ? "with" : "without", option,
+				had ? "give it here too" : "leave it out")
+		      : 0;
 }
 
 int cr_head_beside(const crocuta_model *model, int *beside, crocuta_error *error)

@@ -17,6 +17,9 @@ typedef struct cr_head_spec {
 	int independent;
 	int64_t window, step;
 	int scan_both;
+	int says_reading; /* the next three are known, and written */
+	double filter_shift;
+	int softmask_n, n_as_pad;
 	const float *hidden_weight, *hidden_bias; /* (H, F), (H); with hidden > 0 */
 	const float *output_weight, *output_bias; /* (C, H or F), (C) */
 	const json_t *training;                   /* an object for head.json, or NULL */
@@ -33,6 +36,10 @@ CROCUTA_CHECKED int cr_head_write(const char *path, const cr_head_spec *spec, in
  * cannot hold for this form (layer is not looked at). */
 CROCUTA_CHECKED int cr_head_check(const char *path, const crocuta_feature_form *form,
 				  int64_t window, int64_t step, int force, crocuta_error *error);
+
+/* Are letters to be read as for the head's fit? EARG names the option. */
+CROCUTA_CHECKED int cr_head_check_letters(const crocuta_head_info *info, int softmask_n, int n_as_pad,
+					  crocuta_error *error);
 
 /* A head in memory, as if it had been written and opened; copies. */
 CROCUTA_CHECKED int cr_head_new(const cr_head_spec *spec, crocuta_head **head, crocuta_error *error);

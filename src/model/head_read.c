@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -227,6 +228,27 @@ static int read_scan(crocuta_head *head, crocuta_error *error)
 	return code;
 }
 
+/* How letters and filters were read for the fit: may be left out, but not in part. */
+static int read_reading(crocuta_head *head, crocuta_error *error)
+{
+	const json_t *object = json_object_get(head->config.root, "reading");
+	const json_t *shift = json_object_get(object, "filter_shift");
+	const json_t *softmask = json_object_get(object, "softmask_n");
+	const json_t *pad = json_object_get(object, "n_as_pad");
+
+	if (!object)
+		return 0;
+	if (!json_is_number(shift) || !json_is_boolean(softmask) || !json_is_boolean(pad))
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: reading is to hold filter_shift (a number), softmask_n and n_as_pad "
+			       "(true or false)",
+			       head->config.where);
+	head->info.filter_shift = json_number_value(shift);
+	head->info.softmask_n = json_is_true(softmask);
+	head->info.n_as_pad = json_is_true(pad);
+	return 0;
+}
+
 int cr_head_parse(const char *text, size_t size, const char *where, crocuta_head *head,
 		  crocuta_error *error)
 {
@@ -256,6 +278,8 @@ int cr_head_parse(const char *text, size_t size, const char *where, crocuta_head
 				    error);
 	if (!code)
 		code = read_scan(head, error);
+	if (!code)
+		code = read_reading(head, error);
 	if (code)
 		return code;
 	training = json_object_get(config->root, "training");
@@ -325,6 +349,11 @@ static int check_backbone(crocuta_head *head, const crocuta_model *model, crocut
 		return cr_fail(error, CROCUTA_EMODEL, "%s: layer is %d, the model has %lld",
 			       head->config.where, info->form.layer,
 			       (long long)model->network.layers);
+	if (fabs(info->filter_shift - model->network.filter_shift) > 1e-6) /* NaN: not said */
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "head %s was fitted with a filter shift of %g, and the model is opened "
+			       "with %g: see --filter-shift",
+			       head->path, info->filter_shift, model->network.filter_shift);
 	info->features = cr_head_features(&info->form, model->network.width);
 	if (info->features > CR_HEAD_FEATURES_MAX)
 		return cr_fail(error, CROCUTA_EMODEL,

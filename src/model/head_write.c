@@ -137,6 +137,11 @@ static json_t *build_json(const cr_head_spec *spec)
 	failed |= json_object_set_new(root, "step", json_integer(spec->step));
 	failed |= json_object_set_new(root, "scan_strands",
 				      json_string(spec->scan_both ? "both" : "forward"));
+	if (spec->says_reading)
+		failed |= json_object_set_new(
+			root, "reading",
+			json_pack("{s:f, s:b, s:b}", "filter_shift", spec->filter_shift,
+				  "softmask_n", spec->softmask_n, "n_as_pad", spec->n_as_pad));
 	if (spec->training)
 		failed |= json_object_set_new(root, "training", json_deep_copy(spec->training));
 	if (!failed)

@@ -226,6 +226,8 @@ int cr_classify_settle(cr_classify *classify)
 	int code = cr_classify_choose_type(o, &classify->report->output_type, classify->error);
 
 	if (!code)
+		code = cr_head_check_letters(head, o->softmask_n, o->n_as_pad, classify->error);
+	if (!code)
 		code = check_only(classify);
 	if (!code && o->scan)
 		code = settle_scan(classify);

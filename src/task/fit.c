@@ -75,7 +75,7 @@ static int open_head(cr_fit *fit)
 			       "one label a sequence have no meaning for it",
 			       head->name);
 	fit->form = head->form;
-	return CROCUTA_OK;
+	return cr_head_check_letters(head, fit->options.softmask_n, fit->options.n_as_pad, fit->error);
 }
 
 static int open_fit(cr_fit *fit, const crocuta_model *model, const crocuta_fit_options *options,
@@ -96,6 +96,13 @@ static int open_fit(cr_fit *fit, const crocuta_model *model, const crocuta_fit_o
 		code = cr_fit_check_report(options, fit->info, error);
 	if (!code)
 		code = options->evaluate ? open_head(fit) : settle_form(fit);
+	if (!code && (options->window > fit->info->usable_length ||
+		      (options->window > 0 && options->step > options->window)))
+		code = cr_fail(error, CROCUTA_EARG,
+			       "--window %lld, --step %lld: the model reads at most %lld bases, and a step "
+			       "is no longer than the window",
+			       (long long)options->window, (long long)options->step,
+			       (long long)fit->info->usable_length);
 	return code;
 }
 
@@ -321,6 +328,10 @@ static cr_head_spec describe_head(const cr_fit *fit)
 			      .window = o->window < 0 ? common_length(fit) : o->window,
 			      .step = o->step,
 			      .scan_both = !o->scan_forward,
+			      .says_reading = 1,
+			      .filter_shift = fit->info->filter_shift,
+			      .softmask_n = o->softmask_n != 0,
+			      .n_as_pad = o->n_as_pad != 0,
 			      .hidden_weight = fit->learned.hidden_weight,
 			      .hidden_bias = fit->learned.hidden_bias,
 			      .output_weight = fit->learned.output_weight,

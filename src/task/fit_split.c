@@ -168,6 +168,8 @@ static int check_overlap(cr_fit *fit)
 	return code;
 }
 
+#define VALID_FEW 100 /* examples: fewer are warned of */
+
 /* ---- duplicates ------------------------------------------------------------------------------ */
 
 static int compare_identities(const void *a, const void *b)
@@ -267,6 +269,29 @@ static int compare_rows(const void *a, const void *b)
 	return order ? order : (x->example > y->example) - (x->example < y->example);
 }
 
+/* Equal sequences of one part with different classes: sorted, so they are neighbours. */
+static void tell_of_contradictions(const cr_fit *fit, const place *places)
+{
+	int64_t met = 0, again = 0;
+
+	for (int64_t i = 1; i < fit->count; i++) {
+		if (places[i].part != places[i - 1].part ||
+		    compare_identities(&places[i].own, &places[i - 1].own))
+			continue;
+		met += places[i].label != places[i - 1].label;
+		again += places[i].label == places[i - 1].label;
+	}
+	if (met)
+		cr_fit_log(fit, CROCUTA_LOG_WARNING,
+			   "%lld sequences are there with one class and with another: no head can be "
+			   "right about both",
+			   (long long)met);
+	if (again)
+		cr_fit_log(fit, CROCUTA_LOG_NOTICE,
+			   "%lld sequences repeat another of the same part and class; all are kept",
+			   (long long)again);
+}
+
 static int lay_rows(cr_fit *fit)
 {
 	size_t count = (size_t)fit->count;
@@ -285,6 +310,7 @@ static int lay_rows(cr_fit *fit)
 		places[i] = (place){e->own, i, e->label, e->part};
 	}
 	qsort(places, count, sizeof *places, compare_rows);
+	tell_of_contradictions(fit, places);
 	for (int64_t row = 0; row < fit->count; row++) {
 		fit->example_of[row] = places[row].example;
 		fit->row_of[places[row].example] = row;
@@ -296,6 +322,11 @@ static int lay_rows(cr_fit *fit)
 	cr_free(places);
 	for (int part = 0; part < CROCUTA_FIT_PARTS; part++)
 		fit->report->examples[part] = cr_fit_rows(fit, part);
+	if (!fit->options.evaluate && cr_fit_rows(fit, CROCUTA_FIT_VALID) < VALID_FEW)
+		cr_fit_log(fit, CROCUTA_LOG_WARNING,
+			   "the validation part has %lld examples: penalty and temperature, so also "
+			   "the probabilities, rest on little",
+			   (long long)cr_fit_rows(fit, CROCUTA_FIT_VALID));
 	return CROCUTA_OK;
 }
 

@@ -443,3 +443,25 @@ PY
 	tables -o "$name" > /dev/null
 	[ -s "$name/head.json" ]
 }
+
+@test "a head is used as it was fitted: N, lower case, filter shift" {
+	fit -o h --n-as-pad --valid valid.csv --test test.csv train.csv > h.txt
+	fails 2 'was fitted with --n-as-pad: give it here too' crocuta classify -q --head h -o out/x rich.all.fa
+	crocuta classify -q --head h --n-as-pad -o ok.tsv rich.all.fa
+	fails 2 'fitted without --softmask-n' crocuta classify -q --head h --n-as-pad --softmask-n -o out/x rich.all.fa
+	fails 4 'filter shift of 0.05' crocuta classify -q --head h --n-as-pad --filter-shift 0 -o out/x rich.all.fa
+	fails 2 'was fitted with --n-as-pad' crocuta fit --evaluate --head-dir h test.csv
+}
+
+@test "sequences of two classes, repeats and a small validation part are told" {
+	{ cat train.csv; sed -n '2,4p' train.csv; sed -n '5s/,.*/,other/p; 6s/,.*/,rich/p' train.csv; } > odd.csv
+	"$CROCUTA" fit -m "$ROOT/models/tiny-1k" -o h --valid valid.csv --test test.csv odd.csv 2> err > /dev/null
+	grep -q '^\[W::fit\] 2 sequences are there with one class and with another' err
+	grep -q '3 sequences repeat another' err
+	grep -q '^\[W::fit\] the validation part has 16 examples' err
+}
+
+@test "windows that classify could not use are refused" {
+	fails 2 'reads at most 1024 bases' fit -o out/h --window 5000 --valid valid.csv train.csv
+	fails 2 'no longer than the window' fit -o out/h --window 100 --step 200 --valid valid.csv train.csv
+}

@@ -7,9 +7,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/half.h"
 #include "base/memory.h"
+#include "model/directory_write.h"
 #include "test_model_head_support.h"
 
 static void write_good(const char *path, const cr_head_spec *spec, int force)
@@ -628,6 +631,70 @@ static void survives_lack_of_memory(void **state)
 	}
 }
 
+/* Another run puts its directory under the name while this one writes. */
+static int be_overtaken(void *user, const char *directory, crocuta_error *error)
+{
+	char path[2048];
+	FILE *file;
+
+	(void)directory, (void)error;
+	assert_int_equal(mkdir(user, 0777), 0);
+	snprintf(path, sizeof path, "%s/head.json", (const char *)user);
+	file = fopen(path, "w");
+	assert_non_null(file);
+	fclose(file);
+	return 0;
+}
+
+static void the_first_run_keeps_its_head(void **state)
+{
+	static const char *const files[] = {"head.json"};
+	const cr_directory_kind head = {"a head", files, 1, 1};
+	crocuta_error error = {0};
+	char path[2048];
+
+	(void)state;
+	assert_int_equal(cr_directory_write(where, &head, 1, 0, be_overtaken, where, &error),
+			 CROCUTA_EREFUSED);
+	snprintf(path, sizeof path, "%s/head.json", where);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(where), 0);
+}
+
+/* A head says how letters and filters were read for it. */
+static void reading_is_kept(void **state)
+{
+	cr_head_spec spec = *make_spec(2, 0, 1, CROCUTA_STRANDS_FORWARD);
+	crocuta_head *head;
+	const crocuta_head_info *info;
+	crocuta_error error = {0};
+
+	(void)state;
+	write_good(where, &spec, 0);
+	head = open_good(where, NULL);
+	info = crocuta_head_get_info(head);
+	assert_true(info->filter_shift != info->filter_shift && info->softmask_n == -1);
+	assert_int_equal(cr_head_check_letters(info, 1, 1, &error), 0);
+	crocuta_head_close(head);
+	spec.says_reading = 1;
+	spec.filter_shift = crocuta_model_get_info(model)->filter_shift;
+	spec.n_as_pad = 1;
+	write_good(where, &spec, 1);
+	head = open_good(where, NULL);
+	info = crocuta_head_get_info(head);
+	assert_int_equal(cr_head_check_letters(info, 0, 1, &error), 0);
+	assert_int_equal(cr_head_check_letters(info, 0, 0, &error), CROCUTA_EARG);
+	assert_int_equal(cr_head_check_letters(info, 1, 1, &error), CROCUTA_EARG);
+	crocuta_head_close(head);
+	spec.filter_shift += 0.01;
+	write_good(where, &spec, 1);
+	error = (crocuta_error){0};
+	assert_int_equal(crocuta_head_open(where, model, NULL, &head, &error), CROCUTA_EMODEL);
+	assert_non_null(strstr(error.message, "filter shift"));
+	fixture_discard(where);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -644,6 +711,8 @@ int main(void)
 		TEST(wrong_backbone),
 		TEST(own_options),
 		TEST(small_functions),
+		TEST(the_first_run_keeps_its_head),
+		TEST(reading_is_kept),
 		TEST(survives_lack_of_memory),
 	};
 
