@@ -607,7 +607,7 @@ assert (p["records"], p["items"], p["bases"], p["output_type"]) == (12, 12, 1440
 
 @test "without -m and --head it is the model of the tree that has one; with --head the default model" {
 	"$CROCUTA" classify --head h g.fa 2> err | rows | cmp - <(classify --head h g.fa | rows)
-	grep -q '^\[M::classify\] model: tiny-1k (the default' err
+	grep -q '^\[M::classify\] model: tiny-1k (which the head was fitted on' err
 	[ -f "$ROOT/models/promoter/head.json" ] || skip "no shipped head in this tree"
 	"$CROCUTA" classify -r chrB g.fa 2> err > x.bed
 	grep -q '^\[M::classify\] model: promoter (the default' err
