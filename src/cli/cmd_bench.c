@@ -38,7 +38,7 @@ typedef struct settings {
 #define AT(field) .offset = offsetof(settings, field)
 
 static const cr_option options[] = {
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "tiny-1k"),
 	CR_MODEL_OPEN_OPTIONS(settings),
 	{.name = "length",
 	 .group = CR_GROUP_INPUT,

@@ -130,7 +130,7 @@ static const cr_option options[] = {
 	 AT(classify.allow_truncated),
 	 .help = "accept BGZF, BAM or CRAM input without its end marker"},
 
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "promoter; with --head what it was fitted on"),
 	{.name = "head",
 	 MODEL,
 	 .kind = CR_OPTION_TEXT,

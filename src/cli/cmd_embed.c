@@ -91,7 +91,7 @@ static const cr_option options[] = {
 	 AT(embed.allow_truncated),
 	 .help = "accept BGZF, BAM or CRAM input without its end marker"},
 
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "tiny-1k"),
 	CR_MODEL_OPEN_OPTIONS(settings),
 	{.name = "layer",
 	 MODEL,

@@ -111,7 +111,7 @@ static const cr_option options[] = {
 	 AT(fit.allow_truncated),
 	 .help = "accept BGZF or BAM input without its end marker"},
 
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "small-32k; with --evaluate promoter, or what the head was fitted on"),
 	CR_MODEL_OPEN_OPTIONS(settings),
 	{.name = "layer",
 	 MODEL,

@@ -47,7 +47,7 @@ static const cr_choice table_choices[] = {{"stored", CROCUTA_TABLES_AS_STORED},
 static const cr_option list_options[] = {JSON_OPTION, CR_MESSAGE_OPTIONS(settings), {.name = NULL}};
 
 static const cr_option show_options[] = {
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "tiny-1k"),
 	CR_MODEL_OPEN_OPTIONS(settings),
 	{.name = "certificate",
 	 .group = CR_GROUP_OUTPUT,
@@ -59,7 +59,7 @@ static const cr_option show_options[] = {
 	CR_MESSAGE_OPTIONS(settings),
 	{.name = NULL}};
 
-static const cr_option verify_options[] = {CR_MODEL_NAME_OPTION(settings),
+static const cr_option verify_options[] = {CR_MODEL_NAME_OPTION(settings, "tiny-1k"),
 					   CR_MODEL_OPEN_OPTIONS(settings),
 					   JSON_OPTION,
 					   THREADS_OPTION,
@@ -68,7 +68,7 @@ static const cr_option verify_options[] = {CR_MODEL_NAME_OPTION(settings),
 					   {.name = NULL}};
 
 static const cr_option convert_options[] = {
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "tiny-1k"),
 	CR_MODEL_OPEN_OPTIONS(settings),
 	{.name = "output",
 	 .letter = 'o',

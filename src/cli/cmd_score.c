@@ -144,7 +144,7 @@ static const cr_option options[] = {
 	 AT(score.allow_truncated),
 	 .help = "accept BGZF or BCF input without its end marker"},
 
-	CR_MODEL_NAME_OPTION(settings),
+	CR_MODEL_NAME_OPTION(settings, "tiny-1k"),
 	CR_MODEL_OPEN_OPTIONS(settings),
 	CR_WINDOW_OPTION(settings, score),
 	{.name = "readout",

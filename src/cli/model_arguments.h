@@ -13,15 +13,16 @@ typedef struct cr_model_arguments {
 	crocuta_model_options open;
 } cr_model_arguments;
 
-/* Rows of an option table for a settings structure with a field `model` of the type above. */
-#define CR_MODEL_NAME_OPTION(settings)                                                             \
+/* Rows of an option table for a settings structure with a field `model` of the type above; default_text:
+ * what no -m means. */
+#define CR_MODEL_NAME_OPTION(settings, default_text)                                               \
 	{                                                                                          \
 		.name = "model", .letter = 'm', .group = CR_GROUP_MODEL, .kind = CR_OPTION_TEXT,   \
 		.offset = offsetof(settings, model.name), .argument = "DIR|NAME",                  \
 		.help = "model directory, or a name on the model path or in the local Hugging "    \
 			"Face "                                                                    \
 			"cache; never downloaded",                                                 \
-		.standard = "the shipped model"                                                    \
+		.standard = default_text                                                           \
 	}
 
 #define CR_MODEL_OPEN_OPTIONS(settings)                                                            \
