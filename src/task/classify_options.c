@@ -31,13 +31,7 @@ static int check_values(const crocuta_classify_options *o, crocuta_error *error)
 			       "range");
 	if (o->only && !*o->only)
 		return cr_fail(error, CROCUTA_EARG, "--only is empty: name classes");
-	if ((o->shard || o->shards) && (o->shard < 1 || o->shard > o->shards))
-		return cr_fail(error, CROCUTA_EARG, "--shard %d/%d: give K/N with K from 1 to N",
-			       o->shard, o->shards);
-	if (o->write_index && strcmp(o->write_index, "csi") && strcmp(o->write_index, "tbi"))
-		return cr_fail(error, CROCUTA_EARG, "--write-index %.20s: give csi or tbi",
-			       o->write_index);
-	return CROCUTA_OK;
+	return cr_check_output_options(o->shard, o->shards, o->write_index, error);
 }
 
 /* Options that exclude or need each other. */

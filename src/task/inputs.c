@@ -53,6 +53,17 @@ void cr_inputs_add_head(cr_inputs *inputs, const char *path)
 	add_with(inputs, path, "/head.safetensors", "/head.json");
 }
 
+int cr_check_output_options(int shard, int shards, const char *write_index, crocuta_error *error)
+{
+	if ((shard || shards) && (shard < 1 || shard > shards))
+		return cr_fail(error, CROCUTA_EARG, "--shard %d/%d: give K/N with K from 1 to N",
+			       shard, shards);
+	if (write_index && strcmp(write_index, "csi") && strcmp(write_index, "tbi"))
+		return cr_fail(error, CROCUTA_EARG, "--write-index %.20s: give csi or tbi",
+			       write_index);
+	return CROCUTA_OK;
+}
+
 int cr_input_is_regular(const char *path)
 {
 	struct stat status;

@@ -27,6 +27,10 @@ void cr_inputs_add_model(cr_inputs *inputs, const crocuta_model_info *info);
 /* The files of a head's directory. */
 void cr_inputs_add_head(cr_inputs *inputs, const char *path);
 
+/* Options that commands share: a shard from 1 to its number or none, an index "csi", "tbi" or NULL. EARG. */
+CROCUTA_CHECKED int cr_check_output_options(int shard, int shards, const char *write_index,
+					    crocuta_error *error);
+
 /* Is it a file, which can be read twice and at any place? Not "-", a FIFO or a device. */
 int cr_input_is_regular(const char *path);
 

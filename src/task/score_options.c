@@ -55,13 +55,7 @@ static int check_values(const crocuta_score_options *o, crocuta_error *error)
 			       "--tag-prefix \"%.60s\": give letters, digits and _, not beginning "
 			       "with a digit, at most 60",
 			       o->tag_prefix ? o->tag_prefix : "");
-	if ((o->shard || o->shards) && (o->shard < 1 || o->shard > o->shards))
-		return cr_fail(error, CROCUTA_EARG, "--shard %d/%d: give K/N with K from 1 to N",
-			       o->shard, o->shards);
-	if (o->write_index && strcmp(o->write_index, "csi") && strcmp(o->write_index, "tbi"))
-		return cr_fail(error, CROCUTA_EARG, "--write-index %.20s: give csi or tbi",
-			       o->write_index);
-	return CROCUTA_OK;
+	return cr_check_output_options(o->shard, o->shards, o->write_index, error);
 }
 
 /* Options that exclude or need each other. */
