@@ -25,9 +25,9 @@ struct cr_feature_stream {
 	int64_t n_bases;   /* of it */
 };
 
-/* Bases that the session reads at once. */
-static int64_t planned_length(const cr_feature_options *options, const crocuta_model_info *info)
+int64_t cr_feature_length(const crocuta_model *model, const cr_feature_options *options)
 {
+	const crocuta_model_info *info = crocuta_model_get_info(model);
 	int64_t length = LENGTH_LEAST;
 
 	if (options->length)
@@ -93,7 +93,7 @@ static int settle(cr_feature_stream *stream, const crocuta_model *model,
 	p->cls = form->specials == CROCUTA_SPECIALS_CLS_SEP || form->specials == CROCUTA_SPECIALS_MODEL;
 	p->sep = form->specials != CROCUTA_SPECIALS_NONE;
 	p->pool_specials = form->specials >= CROCUTA_SPECIALS_MODEL;
-	p->window = cr_smaller(planned_length(options, info), info->max_length - p->cls - p->sep);
+	p->window = cr_smaller(cr_feature_length(model, options), info->max_length - p->cls - p->sep);
 	p->overlap = p->window / 4;
 	p->strands = form->strands;
 	p->pool = pool_of(form);

@@ -49,6 +49,9 @@ typedef struct cr_feature_stream cr_feature_stream;
 CROCUTA_CHECKED int cr_feature_plan(const crocuta_model *model, const cr_feature_options *options,
 				    crocuta_plan *plan, int64_t *bytes, crocuta_error *error);
 
+/* Bases that the session is planned to read at once; the last digits of the vectors depend on it. */
+int64_t cr_feature_length(const crocuta_model *model, const cr_feature_options *options);
+
 /* Windows and tokens that a sequence of so many bases costs, all strands, under a plan. */
 void cr_feature_count(const crocuta_model *model, const cr_feature_options *options,
 		      const crocuta_plan *plan, int64_t bases, int64_t *windows, int64_t *tokens);

@@ -130,17 +130,23 @@ static void close_fit(cr_fit *fit)
 
 /* ---- fitting --------------------------------------------------------------------------------- */
 
-static int poll_caller(void *user)
+int cr_fit_poll(cr_fit *fit, double share, const char *contig)
 {
-	cr_fit *fit = user;
-	crocuta_progress progress = {.bases_done = fit->report->bases,
-				     .bases_total = fit->report->bases};
+	crocuta_progress progress = {.bases_done = (int64_t)((double)fit->report->bases * share),
+				     .bases_total = fit->report->bases,
+				     .contig = contig};
 	double now = cr_wall_seconds();
 
 	if (!fit->options.progress || now - fit->polled < POLL_SECONDS)
 		return 0;
 	fit->polled = now;
 	return fit->options.progress(fit->options.user, &progress);
+}
+
+/* All vectors are there. */
+static int poll_caller(void *user)
+{
+	return cr_fit_poll(user, 1, NULL);
 }
 
 static void log_learning(void *user, int level, const char *message)
@@ -151,7 +157,7 @@ static void log_learning(void *user, int level, const char *message)
 		fit->options.log(fit->options.user, level, message);
 }
 
-static cr_learn_options learn_options(cr_fit *fit, const double *l2, int64_t l2_count)
+cr_learn_options cr_fit_learn_options(cr_fit *fit, const double *l2, int64_t l2_count)
 {
 	const crocuta_fit_options *o = &fit->options;
 
@@ -196,7 +202,7 @@ static int fit_head(cr_fit *fit)
 	cr_features all = dense_features(fit);
 	cr_examples train = part_of(fit, CROCUTA_FIT_TRAIN, all);
 	cr_examples valid = part_of(fit, CROCUTA_FIT_VALID, all);
-	cr_learn_options how = learn_options(fit, l2, cr_fit_parse_l2(&fit->options, l2));
+	cr_learn_options how = cr_fit_learn_options(fit, l2, cr_fit_parse_l2(&fit->options, l2));
 	int code = cr_learn(&train, &valid, &how, &fit->learned, fit->error);
 
 	if (code)
@@ -235,8 +241,9 @@ static int count_kmers(cr_fit *fit)
 
 static int fit_baseline(cr_fit *fit)
 {
-	static const double l2[] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1};
-	cr_learn_options how = learn_options(fit, l2, sizeof l2 / sizeof *l2);
+	const crocuta_fit_options linear = {.kind = CROCUTA_FIT_LINEAR, .l2 = "auto"};
+	double l2[CR_FIT_L2_MAX];
+	cr_learn_options how = cr_fit_learn_options(fit, l2, cr_fit_parse_l2(&linear, l2));
 	cr_examples train, valid;
 	int code = count_kmers(fit);
 
@@ -281,7 +288,7 @@ static int measure_head(cr_fit *fit)
 
 static int measure_baseline(cr_fit *fit)
 {
-	int threads = learn_options(fit, NULL, 0).threads, code = CROCUTA_OK;
+	int threads = cr_fit_learn_options(fit, NULL, 0).threads, code = CROCUTA_OK;
 
 	for (int part = CROCUTA_FIT_VALID; !code && part < CROCUTA_FIT_PARTS; part++) {
 		cr_examples examples = part_of(fit, part, cr_kmers_features(fit->kmers));

@@ -21,18 +21,14 @@ static int path_of(const cr_fit *fit, const char *key, const char *suffix, char 
 	return used < 0 || used >= PATH_BYTES;
 }
 
-int cr_fit_cache_key(const cr_fit *fit, int part, int64_t longest, char *key)
+int cr_fit_cache_key(const cr_fit *fit, int part, int64_t planned, char *key)
 {
 	const crocuta_model_info *info = fit->info;
 	const crocuta_feature_form *form = &fit->form;
 	cr_digest digest = {0};
-	int64_t planned = 1024;
 	char text[600];
 	int used, code;
 
-	/* the last digits depend on the length planned for, see features.h */
-	while (planned < longest && planned < info->usable_length)
-		planned *= 2;
 	used = snprintf(text, sizeof text,
 			"crocuta-features-1 %s %.17g dtype %d layer %d pool %d parts %d strands %d "
 			"specials %d softmask %d pad %d planned %lld\n",

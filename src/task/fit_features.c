@@ -4,15 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <crocuta/device.h>
-
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/order.h"
 #include "task/fit_internal.h"
-
-#define POLL_SECONDS 0.2
 
 typedef struct source {
 	cr_fit *fit;
@@ -55,16 +51,9 @@ static int take_vector(void *user, const cr_feature_item *item, const float *fea
 static int poll_caller(void *user, int64_t tokens_done, const char *contig)
 {
 	cr_fit *fit = user;
-	crocuta_progress progress = {.bases_total = fit->report->bases, .contig = contig};
-	double now = cr_wall_seconds();
+	double share = fit->tokens_total > 0 ? (double)tokens_done / (double)fit->tokens_total : 0;
 
-	if (!fit->options.progress || now - fit->polled < POLL_SECONDS)
-		return 0;
-	fit->polled = now;
-	if (fit->tokens_total > 0)
-		progress.bases_done = (int64_t)((double)fit->report->bases *
-						((double)tokens_done / (double)fit->tokens_total));
-	return fit->options.progress(fit->options.user, &progress);
+	return cr_fit_poll(fit, share, contig);
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -91,23 +80,16 @@ static int64_t kmer_bytes(const cr_fit *fit)
 }
 
 /* The head is fitted first, then the baseline. */
-static int64_t learning_bytes(const cr_fit *fit)
+static int64_t learning_bytes(cr_fit *fit)
 {
-	cr_learn_options how = {
-		.learner =
-			fit->options.kind == CROCUTA_FIT_HIDDEN ? CR_LEARN_HIDDEN : CR_LEARN_LINEAR,
-		.classes = fit->classes,
-		.hidden = fit->options.hidden ? fit->options.hidden : 64,
-		.l2_count = CR_FIT_L2_MAX,
-		.calibrate = 1,
-		.threads = fit->options.session.threads ? fit->options.session.threads
-							: crocuta_default_threads()};
+	cr_learn_options how = cr_fit_learn_options(fit, NULL, CR_FIT_L2_MAX);
 	const int64_t train = cr_fit_rows(fit, CROCUTA_FIT_TRAIN);
 	const int64_t valid = cr_fit_rows(fit, CROCUTA_FIT_VALID);
 	int64_t bytes, baseline = 0;
 
 	if (fit->options.evaluate)
 		return 0;
+	how.calibrate = 1; /* the most that it may take */
 	bytes = cr_learn_bytes(&how, fit->width, train, valid);
 	how.learner = CR_LEARN_LINEAR;
 	if (fit->options.kmer)
@@ -219,10 +201,11 @@ int cr_fit_make_features(cr_fit *fit)
 	double begun = cr_wall_seconds();
 	cr_feature_options how;
 	crocuta_plan plan;
-	int64_t bytes = 0;
+	int64_t bytes = 0, planned;
 	int code;
 
 	set_options(fit, &how);
+	planned = cr_feature_length(fit->model, &how);
 	code = cr_feature_plan(fit->model, &how, &plan, &bytes, fit->error);
 	if (!code)
 		code = check_memory(fit, bytes);
@@ -238,7 +221,7 @@ int cr_fit_make_features(cr_fit *fit)
 		if (!cr_fit_rows(fit, part))
 			continue;
 		if (fit->options.cache) {
-			code = cr_fit_cache_key(fit, part, how.longest, keys[part]);
+			code = cr_fit_cache_key(fit, part, planned, keys[part]);
 			if (!code)
 				code = cr_fit_cache_load(fit, part, keys[part], &hit);
 		}

@@ -156,10 +156,17 @@ CROCUTA_CHECKED int cr_fit_order_classes(cr_fit *fit);
 CROCUTA_CHECKED int cr_fit_split(cr_fit *fit);
 /* fit_features.c: bytes needed against the limit, then the table. */
 CROCUTA_CHECKED int cr_fit_make_features(cr_fit *fit);
-/* fit_cache.c: name of a part's files in the cache; key holds CR_FIT_KEY_BYTES. longest: bases of
- * the longest example of all parts. */
+
+/* Tell the caller that this share of the bases is done; nonzero: stop. */
+int cr_fit_poll(cr_fit *fit, double share, const char *contig);
+
+/* How the head is learned, with these penalties. */
+cr_learn_options cr_fit_learn_options(cr_fit *fit, const double *l2, int64_t l2_count);
+
+/* fit_cache.c: name of a part's files in the cache; key holds CR_FIT_KEY_BYTES. planned:
+ * cr_feature_length of the run. */
 #define CR_FIT_KEY_BYTES 65
-CROCUTA_CHECKED int cr_fit_cache_key(const cr_fit *fit, int part, int64_t longest, char *key);
+CROCUTA_CHECKED int cr_fit_cache_key(const cr_fit *fit, int part, int64_t planned, char *key);
 /* Fill the part's rows; *hit 0 when they are not there or damaged (said). */
 CROCUTA_CHECKED int cr_fit_cache_load(cr_fit *fit, int part, const char *key, int *hit);
 /* Keep them; failing is said and no failure. */
