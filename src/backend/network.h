@@ -37,7 +37,12 @@ typedef struct cr_block_weights {
 	const float *fc2_weight, *fc2_bias;     /* (D, I), (D) */
 } cr_block_weights;
 
+struct cr_stack;
+
 typedef struct cr_network {
+	const struct cr_stack *stack; /* NULL for a HyenaDNA-shaped network. Else (backend/stack.h) of
+					 what follows only width, inner_width, layers, max_length,
+					 vocabulary and classes are set */
 	int64_t width;         /* D */
 	int64_t inner_width;   /* I */
 	int64_t layers;        /* N */
