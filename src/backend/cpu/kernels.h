@@ -23,6 +23,22 @@ static inline int64_t cr_lines(int64_t channels)
 	return (channels + CR_LINE - 1) / CR_LINE;
 }
 
+/* Rows past the last that `fir` may read and write. */
+#define CR_FIR_SLACK 16
+
+/* Rows of a modal filter that are computed together, and the constants of a mode in lines (twice
+ * that where it is complex): residue pole^(1 .. 8), pole^(0 .. 7). */
+#define CR_MODAL_STEP 8
+#define CR_MODAL_CONSTANTS (2 * CR_MODAL_STEP)
+
+/* Up to 32 channels of a modal filter; states are [N][parts][32], parts 2 where complex, else 1. */
+typedef struct cr_modal_lines {
+	double *state;             /* before the first row; behind the last on return */
+	const double *step, *rest; /* pole^CR_MODAL_STEP, pole^(rows % CR_MODAL_STEP) */
+	const float *constants;    /* CR_MODAL_STEP + N * parts * CR_MODAL_CONSTANTS lines */
+	float *rounded;            /* space for states */
+} cr_modal_lines;
+
 /* Rows below which a team of threads costs more than it gives: its barriers spin. */
 #define CR_TEAM_ROWS 512
 
@@ -104,6 +120,75 @@ typedef struct cr_kernels {
 
 	/* Spin on fused multiply-adds; returns how many FLOP one call did. */
 	double (*burn)(int64_t rounds, float *sink);
+
+	/* From here on for stacks (stack_ops.h), whose activations are row-major: what is
+	 * called w, x, y, a, b, z, x2, gate or a filter's weights needs no alignment; the rest
+	 * is as above. */
+
+	/* Rows of a matrix, float32 or bfloat16 and `stride` numbers apart, as the columns that
+	 * gemm takes: out [columns/panel][32 k_lines][panel], both sizes filled up to 32s with
+	 * zeros. */
+	void (*pack_columns)(const void *w, int bf16, int64_t stride, int64_t columns, int64_t k,
+			     float *out);
+
+	/* The same of a matrix that has the columns already: w (k, columns). */
+	void (*pack_rows)(const float *w, int64_t stride, int64_t columns, int64_t k, float *out);
+
+	/* As gemm without bias, in sums of 64 products each: adding to c or, without `add`,
+	 * storing. */
+	void (*product)(const float *a, int64_t a_stride, int64_t k_lines, const float *w,
+			int64_t columns, float *c, int64_t c_stride, int64_t rows, int add);
+
+	/* The first `channels` (any more than 32 are not looked at) of lines to rows of y: line
+	 * + bias, times gate, whose rows are where y's are, and with `add` added to y. bias,
+	 * gate: NULL for none; gate may be y. */
+	void (*from_lines)(const float *lines, int64_t rows, int64_t channels, const float *bias,
+			   const float *gate, int add, float *y, int64_t stride);
+
+	/* bfloat16 to float32. */
+	void (*widen)(const void *from, float *to, int64_t count);
+
+	/* Scores of `rows` queries with `keys` keys (lines, blocks stride apart) to weights
+	 * exp(scale s - maximum): row r sees the first visible + r of the keys, weights behind
+	 * them are zero. maximum, total: the queries' running values; factor: what earlier sums
+	 * are to be multiplied by. */
+	void (*soften)(float *scores, int64_t stride, int64_t keys, int64_t visible, float scale,
+		       float *maximum, double *total, float *factor, int64_t rows);
+
+	/* o = o factor[row] + add; lines, blocks stride apart. */
+	void (*scale_add)(float *o, const float *add, int64_t stride, int64_t lines,
+			  const float *factor, int64_t rows);
+
+	/* One row of cr_stack_norm; layer: layer normalisation, else root mean square. shift
+	 * may be NULL. */
+	void (*normalise_row)(const float *x, int64_t width, int layer, double epsilon,
+			      const float *scale, const float *shift, float *y);
+
+	/* y = activation(a) b; kind: enum cr_activation; b may be NULL, y may be a. */
+	void (*activate)(int kind, const float *a, const float *b, float *y, int64_t count);
+
+	/* One row of cr_stack_front. taps [width/32][parts][length + 1][32], bias being the
+	 * last. */
+	void (*front_row)(const float *z, int parts, const float *taps, int64_t length,
+			  int64_t width, float *x2, float *g);
+
+	/* y[t] = skip g[t] + sum over k < length of taps[k] g[t - k]; lines; length a multiple
+	 * of 4; reads length rows before g and writes up to CR_FIR_SLACK - 1 rows past the
+	 * last. */
+	void (*fir)(const float *taps, int64_t length, const float *skip, const float *g, float *y,
+		    int64_t rows);
+
+	/* A modal filter of up to 32 channels: its constants, and a power (length 0 or more) of
+	 * its poles. poles, residues and skip (NULL: none) begin at the first of the channels. */
+	void (*modal_prepare)(const float *poles, const float *residues, int complex,
+			      int64_t states, const float *skip, int channels, float *constants);
+	void (*modal_power)(const float *poles, int complex, int64_t states, int channels,
+			    int64_t length, double *power);
+
+	/* `rows` lines of g become the filter's outputs (without `outputs` they stay), and the
+	 * states move behind them. Rows up to a whole number of steps are there and zero. */
+	void (*modal)(const cr_modal_lines *lines, int complex, int64_t states, float *g,
+		      int64_t rows, int outputs);
 } cr_kernels;
 
 extern const cr_kernels cr_kernels_portable, cr_kernels_avx2, cr_kernels_avx512;
