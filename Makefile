@@ -77,7 +77,9 @@ CODES   = $(CUDA_CODES)
 $(BUILD)/src/backend/cuda/tile_%.cu.o: CODES = $(CUDA_HOPPER_CODES)
 NVCC_FLAGS := -std=c++17 -O3 -g -lineinfo -Iinclude -Isrc -Xcompiler -Wall,-Wextra,-fopenmp
 CFLAGS_ALL += -DCR_CUDA
-LIBS    += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcufft -lcudart -lstdc++
+LIBS    += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcufft -lcudart -lstdc++ -ldl
+$(BUILD)/src/comm/comm_nccl%.o: EXTRA := -isystem $(CUDA_HOME)/include
+$(BUILD)/src/comm/comm_nccl.o $(BUILD)/tests/tools/nccl_ring.o: EXTRA := -isystem $(CUDA_HOME)/include
 CUDA_SOURCES := $(wildcard src/backend/cuda/*.cu)
 ifeq ($(wildcard $(NVCC)),)
 $(error CUDA=1 needs nvcc of the CUDA toolkit, 12 or later; it is not at $(NVCC). Set CUDA_HOME)
@@ -94,7 +96,7 @@ $(BUILD)/src/backend/cpu/kernels_avx512.o: EXTRA := $(KERNEL_FLAGS) -mavx2 -mfma
 endif
 $(BUILD)/src/model/find.o: EXTRA := -DCR_MODEL_DIR='"$(prefix)/share/crocuta/models"'
 
-LIB_SOURCES := $(filter-out src/cli/% $(if $(CUDA),,src/model/engine_cuda%), \
+LIB_SOURCES := $(filter-out src/cli/% $(if $(CUDA),,src/model/engine_cuda% src/comm/comm_nccl%), \
 	$(wildcard src/*/*.c src/*/*/*.c))
 CLI_SOURCES := $(wildcard src/cli/*.c)
 LIB_OBJECTS := $(LIB_SOURCES:%.c=$(BUILD)/%.o) $(CUDA_SOURCES:%.cu=$(BUILD)/%.cu.o)
@@ -158,7 +160,7 @@ test:
 
 # Those that start threads of their own: the sessions and the operators.
 THREAD_TESTS := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/model/test_*.c tests/ops/test_*.c \
-	tests/task/test_*.c tests/unit/test_task_*.c))
+	tests/task/test_*.c tests/unit/test_task_*.c tests/unit/test_comm_*.c))
 test-threads:
 	@tools/install-deps --build --test --fuzz
 	$(AGAIN) $(THREAD_TESTS) $(TOOL_PROGRAMS)
