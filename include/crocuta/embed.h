@@ -51,8 +51,9 @@ typedef struct crocuta_embed_options {
 	int64_t window, overlap;    /* 0, -1: the model's usable length, a quarter of the window */
 	int stream;                 /* carried state along the whole contig */
 	int strands;                /* enum crocuta_strands */
-	const char *special_tokens; /* "none", "sep", "cls-sep": fed, not pooled; "model": cls-sep,
-				       pooled too, as published. Per record only */
+	const char *special_tokens; /* "none", "sep", "cls-sep": fed, not pooled; "model": those that
+				       the family has (HyenaDNA cls-sep, Evo-1 its start token, Evo-2
+				       none), pooled too, as published. Per record only */
 	int classes;                /* track: softmax over 0 = all V rows, 4 = ACGT, 5 = ACGTN */
 	/* output */
 	int64_t bin;        /* bases a row; 1 = every base; 0 one row a contig or region; -1:

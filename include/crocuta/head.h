@@ -27,7 +27,8 @@ enum crocuta_head_specials {
 	CROCUTA_SPECIALS_NONE = 0,
 	CROCUTA_SPECIALS_SEP = 1,     /* x [SEP], fed and not pooled */
 	CROCUTA_SPECIALS_CLS_SEP = 2, /* [CLS] x [SEP], fed and not pooled */
-	CROCUTA_SPECIALS_MODEL = 3,   /* [CLS] x [SEP], pooled too */
+	CROCUTA_SPECIALS_MODEL = 3,   /* those that the family has, pooled too: HyenaDNA [CLS] x [SEP],
+					 Evo-1 its start token, Evo-2 none */
 	CROCUTA_SPECIALS_MODEL_SEP = 4 /* x [SEP], pooled too: Hugging Face's tokenizer */
 };
 

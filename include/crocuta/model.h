@@ -17,33 +17,45 @@ typedef struct crocuta_model crocuta_model;
 
 /* How a model is opened. Fill with crocuta_model_options_init first. */
 typedef struct crocuta_model_options {
-	double filter_shift;     /* NaN: the model's own filter_shift field, else 0.05 */
-	int lenient;             /* 1: tensors that no layer uses are allowed */
+	double filter_shift;     /* NaN: the model's own filter_shift field, else 0.05. Without effect on
+				    models that have no such filters */
+	int lenient;             /* 1: tensors that no layer uses are allowed, and models that are known
+				    to give poor results here (Evo-2 20B, 40B) */
 	int allow_nan_weights;   /* 1: do not refuse NaN or infinite weights */
-	const char *sha256;      /* NULL, or the expected digest of model.safetensors (64 hex digits) */
+	const char *sha256;      /* NULL, or the expected digest of the weights (64 hex digits) */
+	int shapes_only;         /* 1: only to plan (crocuta_session_plan, crocuta_embed_plan, ...): the
+				    weights of hybrids are not read and take no memory, sha256 is
+				    empty, and no session can be made. Without effect on HyenaDNA */
 } crocuta_model_options;
 
 /* What a model is. Strings are never NULL and live as long as the model. */
 typedef struct crocuta_model_info {
-	const char *family;      /* "hyenadna" */
+	const char *family;      /* "hyenadna"; "stripedhyena" (Evo-1), "stripedhyena2" (Evo-2) */
 	const char *name;        /* last component of the directory's path */
 	const char *path;        /* the directory as opened */
-	const char *sha256;      /* of model.safetensors, 64 hex digits */
-	const char *dtype;       /* storage in the file: "F32", "F16", "BF16" or "mixed" */
+	const char *sha256;      /* of the weights, 64 hex digits: of model.safetensors; of a model in
+				    several files the digest of all their bytes in order of their
+				    names */
+	const char *dtype;       /* storage in the files: "F32", "F16", "BF16" or "mixed" */
 	int64_t layers;          /* N */
 	int64_t width;           /* D */
 	int64_t inner_width;     /* I */
 	int64_t vocabulary;      /* V, rows of the token table, padding rows included */
 	int64_t max_length;      /* M, longest window in tokens */
-	int64_t usable_length;   /* bases in a default window: M - 2, the two special tokens */
+	int64_t usable_length;   /* bases in a default window: M less the special tokens, of which
+				    HyenaDNA has two, Evo-1 one and Evo-2 none */
 	int64_t parameters;      /* trainable parameters, position tables not counted */
 	int64_t classes;         /* rows of score.weight, 0 without a classifier head */
-	double filter_shift;     /* constant added to the filter's decay window */
-	const char *filter_shift_source; /* "config", "default" or "option" */
+	int64_t attention_layers; /* of the N; 0 for HyenaDNA as published */
+	double filter_shift;     /* constant added to the decay window of filters that an MLP makes */
+	const char *filter_shift_source; /* "config", "default" or "option"; "none" (and a shift of 0)
+					    for a model without such filters */
 	int has_lm_head;         /* own lm_head.weight; else the token table is used */
 	int position_tables_loaded; /* 0: z and t by formula; 1: as stored, equal to the formula up to
 				       rounding; 2: as stored, and they (or deltas) depart from it */
 	int causal;              /* 1: a vector knows only the bases to its left */
+	int changes;             /* 1: crocuta_session_changes is there for it */
+	int streams;             /* 1: crocuta_session_stream is there for it */
 } crocuta_model_info;
 
 /* Fill *options with defaults. Any thread. */
@@ -68,8 +80,9 @@ CROCUTA_API const crocuta_model_info *crocuta_model_get_info(const crocuta_model
  * of printable ASCII, owned by the model, valid until it is closed. Any thread. */
 CROCUTA_API const char *crocuta_model_get_note(const crocuta_model *model, int index);
 
-/* Token id of a base letter, by the family's table: A 7, C 8, G 9, T 10, N 11 for HyenaDNA.
- * Either case; anything else gives the id of N. Any thread. */
+/* Token id of a base letter, by the family's table: A 7, C 8, G 9, T 10, N 11 for HyenaDNA; for Evo-1
+ * and Evo-2 the byte of the upper-case letter. Either case, and lower case is the same base; anything
+ * else gives the id of N. Any thread. */
 CROCUTA_API uint8_t crocuta_model_token(const crocuta_model *model, char base);
 
 /* Resolve what a user gave to -m: an existing directory, a name on the model path, or a hub name

@@ -21,7 +21,13 @@ enum crocuta_placement {
 	CROCUTA_PLACEMENT_FIXED = 1 /* window - readout bases before every variant */
 };
 
-enum crocuta_reduce { CROCUTA_REDUCE_SUM = 0, CROCUTA_REDUCE_MEAN = 1 };
+enum crocuta_reduce {
+	CROCUTA_REDUCE_SUM = 0,
+	CROCUTA_REDUCE_MEAN = 1,       /* over the positions compared */
+	CROCUTA_REDUCE_WINDOW_MEAN = 2 /* over all positions of the window that a model scores, up to
+					  the last one compared: the difference of the two windows'
+					  mean log-likelihoods */
+};
 
 /* What to do about a record whose REF is not what the FASTA has. */
 enum crocuta_check_ref {
@@ -74,6 +80,8 @@ typedef struct crocuta_score_options {
 	int strands;              /* CROCUTA_STRANDS_FORWARD, _REVERSE or _BOTH */
 	int reduce;               /* enum crocuta_reduce */
 	int classes;              /* softmax over 0 = all V rows, 4 = ACGT */
+	int start_token;          /* the model's start token in front of every window: 1 yes, -1 no, 0
+				     where published scores have it (Evo-1) */
 	int no_reuse;             /* compute every window plainly */
 	/* output */
 	const char *output;       /* path, or "-" */

@@ -41,15 +41,24 @@ enum crocuta_dtype {
 	CROCUTA_DTYPE_BF16 = 1 /* bfloat16 operands, float32 sums: GPUs only */
 };
 
+/* How several devices share work. */
+enum crocuta_parallel {
+	CROCUTA_PARALLEL_AUTO = 0,    /* by whole sequences for HyenaDNA, along the sequence for stacks */
+	CROCUTA_PARALLEL_BATCH = 1,   /* each device computes sequences of its own */
+	CROCUTA_PARALLEL_SEQUENCE = 2 /* all devices share every sequence */
+};
+
 /* How a session is planned. Fill with crocuta_session_options_init first; strings are borrowed
  * until the call that takes the options returns. */
 typedef struct crocuta_session_options {
 	const char *device;      /* "auto": a GPU where this build and machine have one, the plan fits
 				    into its memory, a near/far form that is asked for is certified
 				    there, and neither stream nor isa is asked for, else the CPU;
-				    "cpu"; "cuda" (GPU 0), "cuda:1", "cuda:0,1", "cuda:all";
+				    "cpu"; with parallel sequence also "cpu:4", which cuts it into
+				    that many ranks (tests, development); "cuda" (GPU 0), "cuda:1", "cuda:0,1", "cuda:all";
 				    "reference" runs the plain double loops (tests) */
 	int dtype;               /* enum crocuta_dtype */
+	int parallel;            /* enum crocuta_parallel: how several GPUs share work */
 	const char *isa;         /* of the CPU. NULL: best; "avx512", "avx2", "portable" */
 	int threads;             /* total, of the CPU; 0: crocuta_default_threads() */
 	int64_t max_length;      /* longest sequence of one run, in tokens; 0: the model's M */
@@ -79,6 +88,8 @@ typedef struct crocuta_plan {
 	int64_t gather;           /* sequences to give to one run so that all devices stay busy, at least
 				     batch */
 	int devices;              /* GPUs; 0 for others */
+	int ranks;                /* that share every sequence (--parallel sequence), else 1 */
+	int64_t rank_bytes;       /* of one of them on its device, the largest; 0: not known */
 	int threads;              /* as used */
 	const char *device;       /* "cpu", "reference" or "cuda"; constant */
 	const char *dtype;        /* "f32" or "bf16"; "f64" on the device "reference"; constant */
@@ -119,6 +130,19 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_session_new(const crocuta_model *model,
 
 /* Free; NULL is fine. Not from a callback of the session, nor while another thread is in it. */
 CROCUTA_API void crocuta_session_free(crocuta_session *session);
+
+/* Which process of a job this is: a launcher (torchrun, mpirun, srun, or CROCUTA_RANK and
+ * CROCUTA_SIZE; docs/hybrids.md) started `size` of them with `options` that say parallel sequence. Else
+ * *rank is 0 and *size 1. EARG for an environment that contradicts itself. Reads the environment. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_rank(const crocuta_session_options *options, int *rank,
+						     int *size, crocuta_error *error);
+
+/* On a rank above 0: take part in the session that rank 0 makes with the same model and options, until
+ * it is freed there. Nothing is handed over here. Codes as crocuta_session_new and
+ * crocuta_session_run; EDEVICE when another process is gone. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_session_follow(const crocuta_model *model,
+						       const crocuta_session_options *options,
+						       crocuta_error *error);
 
 /* The plan the session was made by; never NULL, owned by the session, constant until that is
  * freed. */

@@ -3,13 +3,15 @@
  * On a CPU, FLOP of a base are those of the model, whatever shortcuts the engine takes: dense
  * layers 2 N (4 D^2 + 2 D I) + 2 V D, and the long convolution N D (10 log2(2 L) + 6), the count of
  * two cached-filter real transforms. The limit is the measured multiply-add rate of the same
- * threads.
+ * threads. Of hybrids: 2 a parameter (the token table, which is the head as well, among them), and of
+ * every attention layer 2 D L, the causal half of its two products; their filters are not counted.
  *
  * On GPUs the two kinds of work have a limit each, measured in the same run on the first of them.
  * Local: 2 N (4 D^2 + 2 D I) FLOP a base against the rate of a large bfloat16 matrix product;
  * float32 multiplies halves three times for each of these. Mixing: N times 3 D values read and D
  * written, of the arithmetic's size (float32: 16 D bytes, bfloat16: 8 D), against the bandwidth of
- * a copy. The share of both: the time that these limits allow over the time taken.
+ * a copy. The share of both: the time that these limits allow over the time taken. Of hybrids
+ * attention is work against the matrix product's rate, and nothing is set against the copy's.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -30,7 +32,7 @@
 typedef struct settings {
 	cr_model_arguments model;
 	int64_t length, sequences;
-	int threads, repeat, convolution, dtype, json;
+	int threads, repeat, convolution, dtype, parallel, json;
 	const char *isa, *device;
 	int quiet, verbosity;
 } settings;
@@ -69,6 +71,7 @@ static const cr_option options[] = {
 	 .max = 1000},
 	CR_THREADS_OPTION(settings, threads),
 	CR_DEVICE_OPTIONS(settings, device, dtype),
+	CR_PARALLEL_OPTION(settings, parallel),
 	CR_KERNEL_OPTIONS(settings, isa, convolution),
 	{.name = "json",
 	 .group = CR_GROUP_OUTPUT,
@@ -154,6 +157,7 @@ static int measure(const crocuta_model *model, const settings *set, int64_t leng
 	crocuta_session_options_init(&o);
 	o.device = set->device;
 	o.dtype = set->dtype;
+	o.parallel = set->parallel;
 	o.threads = set->threads;
 	o.max_length = length;
 	o.convolution = set->convolution;
@@ -178,17 +182,32 @@ static int measure(const crocuta_model *model, const settings *set, int64_t leng
 	return status;
 }
 
+/* Is it none of HyenaDNA's shape? */
+static int is_hybrid(const crocuta_model_info *m)
+{
+	return m->attention_layers > 0 || strcmp(m->filter_shift_source, "none") == 0;
+}
+
 static double dense_flop_of_a_base(const crocuta_model_info *m)
 {
 	const double d = (double)m->width, inner = (double)m->inner_width;
 
+	if (is_hybrid(m))
+		return 2 * (double)m->parameters;
 	return 2 * (double)m->layers * (4 * d * d + 2 * d * inner);
+}
+
+static double attention_flop_of_a_base(const crocuta_model_info *m, int64_t length)
+{
+	return 2 * (double)m->attention_layers * (double)m->width * (double)length;
 }
 
 static double flop_of_a_base(const crocuta_model_info *m, int64_t length)
 {
 	const double n = (double)m->layers, d = (double)m->width;
 
+	if (is_hybrid(m))
+		return dense_flop_of_a_base(m) + attention_flop_of_a_base(m, length);
 	return dense_flop_of_a_base(m) + 2 * (double)m->vocabulary * d +
 	       n * d * (10 * log2(2 * (double)length) + 6);
 }
@@ -252,8 +271,11 @@ static int report_gpu(const crocuta_model *model, const settings *set, int64_t l
 	const double bases = (double)(length * r->sequences);
 	const double value_bytes = r->plan.dtype[0] == 'b' ? 2 : 4;
 	const double share = bases / r->plan.devices; /* of a GPU */
+	const int hybrid = is_hybrid(info);
 	const double flop = share * dense_flop_of_a_base(info);
-	const double bytes = share * 4 * (double)(info->layers * info->width) * value_bytes;
+	const double attention = share * attention_flop_of_a_base(info, length);
+	const double bytes =
+		hybrid ? 0 : share * 4 * (double)(info->layers * info->width) * value_bytes;
 	const char *colon = strchr(set->device, ':');
 	double matrix_limit, copy_limit, floor;
 	cr_print print;
@@ -263,12 +285,14 @@ static int report_gpu(const crocuta_model *model, const settings *set, int64_t l
 
 	if (status)
 		return status;
-	floor = flop / matrix_limit + bytes / copy_limit;
+	floor = (flop + attention) / matrix_limit + bytes / copy_limit;
 	cr_print_start(&print, set->json);
 	cr_print_text(&print, "model", info->name);
 	cr_print_integer(&print, "length", length);
 	cr_print_integer(&print, "sequences", r->sequences);
 	cr_print_text(&print, "device", r->plan.device);
+	cr_print_integer(&print, "ranks", r->plan.ranks);
+	cr_print_integer(&print, "rank_bytes", r->plan.rank_bytes);
 	cr_print_integer(&print, "devices", r->plan.devices);
 	cr_print_text(&print, "isa", r->plan.isa);
 	cr_print_text(&print, "dtype", r->plan.dtype);
@@ -286,7 +310,12 @@ static int report_gpu(const crocuta_model *model, const settings *set, int64_t l
 	cr_print_real(&print, "mixing_seconds", r->stages.mixing);
 	cr_print_real(&print, "head_seconds", r->stages.head);
 	cr_print_real(&print, "local_share_of_matrix_limit", flop / r->stages.local / matrix_limit);
-	cr_print_real(&print, "mixing_share_of_copy_limit", bytes / r->stages.mixing / copy_limit);
+	if (hybrid)
+		cr_print_real(&print, "mixing_share_of_matrix_limit",
+			      attention / r->stages.mixing / matrix_limit);
+	else
+		cr_print_real(&print, "mixing_share_of_copy_limit",
+			      bytes / r->stages.mixing / copy_limit);
 	cr_print_real(&print, "share_of_limits", floor / r->seconds);
 	print_stages(&print, &r->stages);
 	cr_print_integer(&print, "device_bytes", r->plan.device_bytes);
@@ -315,6 +344,19 @@ static int run(const cr_command *command, int argc, char **argv)
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
+	{
+		crocuta_session_options o;
+
+		crocuta_session_options_init(&o);
+		o.device = set.device;
+		o.dtype = set.dtype;
+		o.parallel = set.parallel;
+		status = cr_follow_rank(model, &o);
+	}
+	if (status != CR_PARSE_GO_ON) {
+		crocuta_model_close(model);
+		return status;
+	}
 	length = set.length ? set.length : crocuta_model_get_info(model)->usable_length;
 	status = measure(model, &set, length, &r, &error);
 	if (!status && on_gpus(&r.plan))

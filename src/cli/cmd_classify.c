@@ -372,12 +372,15 @@ static int run_classify(const cr_command *command, int argc, char **argv)
 	status = crocuta_classify_check(&set.classify, &error);
 	if (status)
 		return cr_report_error(&error, status);
+	set.model.open.shapes_only = set.dry_run;
 	status = cr_model_arguments_default(&set.model, set.head_path, DEFAULT_MODEL);
 	if (!status)
 		status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
-	status = run_opened(&set, model);
+	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.classify.session);
+	if (status == CR_PARSE_GO_ON)
+		status = run_opened(&set, model);
 	crocuta_model_close(model);
 	return status;
 }

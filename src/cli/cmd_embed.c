@@ -329,9 +329,15 @@ static int run_embed(const cr_command *command, int argc, char **argv)
 	status = crocuta_embed_check(&set.embed, &error);
 	if (status)
 		return cr_report_error(&error, status);
+	set.model.open.shapes_only = set.dry_run;
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
+	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.embed.session);
+	if (status != CR_PARSE_GO_ON) {
+		crocuta_model_close(model);
+		return status;
+	}
 	status = set.dry_run ? crocuta_embed_plan(model, &set.embed, &report, &error)
 			     : crocuta_embed_run(model, &set.embed, &report, &error);
 	if (status)

@@ -357,6 +357,11 @@ static int run_fit(const cr_command *command, int argc, char **argv)
 		status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
+	status = cr_follow_rank(model, &set.fit.session);
+	if (status != CR_PARSE_GO_ON) {
+		crocuta_model_close(model);
+		return status;
+	}
 	status = crocuta_fit_run(model, &set.fit, &report, &error);
 	if (status) {
 		cr_report_failure(&error, status);

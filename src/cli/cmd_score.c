@@ -35,8 +35,12 @@ static const cr_choice strands[] = {{"forward", CROCUTA_STRANDS_FORWARD},
 				    {"both", CROCUTA_STRANDS_BOTH},
 				    {NULL, 0}};
 static const cr_choice reduces[] = {
-	{"sum", CROCUTA_REDUCE_SUM}, {"mean", CROCUTA_REDUCE_MEAN}, {NULL, 0}};
+	{"sum", CROCUTA_REDUCE_SUM},
+	{"mean", CROCUTA_REDUCE_MEAN},
+	{"window-mean", CROCUTA_REDUCE_WINDOW_MEAN},
+	{NULL, 0}};
 static const cr_choice classes[] = {{"all", 0}, {"acgt", 4}, {NULL, 0}};
+static const cr_choice start_tokens[] = {{"auto", 0}, {"yes", 1}, {"no", -1}, {NULL, 0}};
 
 #define AT(field) .offset = offsetof(settings, field)
 #define INPUT .group = CR_GROUP_INPUT
@@ -189,7 +193,8 @@ static const cr_option options[] = {
 	 .kind = CR_OPTION_CHOICE,
 	 AT(score.reduce),
 	 .argument = "HOW",
-	 .help = "sum or mean over the positions compared",
+	 .help = "sum or mean over the positions compared; window-mean: the sum over the number "
+		 "of positions scored from the window's start on",
 	 .standard = "sum",
 	 .choices = reduces},
 	{.name = "classes",
@@ -200,6 +205,15 @@ static const cr_option options[] = {
 	 .help = "probabilities over all tokens of the model, or over acgt",
 	 .standard = "all",
 	 .choices = classes},
+	{.name = "start-token",
+	 MODEL,
+	 .kind = CR_OPTION_CHOICE,
+	 AT(score.start_token),
+	 .argument = "WHEN",
+	 .help = "the model's start token in front of every window: yes, no, or auto, where "
+		 "published scores have it (Evo-1)",
+	 .standard = "auto",
+	 .choices = start_tokens},
 	{.name = "no-reuse",
 	 MODEL,
 	 .kind = CR_OPTION_FLAG,
@@ -422,9 +436,15 @@ static int run_score(const cr_command *command, int argc, char **argv)
 	status = crocuta_score_check(&set.score, &error);
 	if (status)
 		return cr_report_error(&error, status);
+	set.model.open.shapes_only = set.dry_run;
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
+	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.score.session);
+	if (status != CR_PARSE_GO_ON) {
+		crocuta_model_close(model);
+		return status;
+	}
 	status = set.dry_run ? crocuta_score_plan(model, &set.score, &report, &error)
 			     : crocuta_score_run(model, &set.score, &report, &error);
 	if (status)

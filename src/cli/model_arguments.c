@@ -3,6 +3,8 @@
 #include "cli/model_arguments.h"
 
 #include <limits.h>
+#include <math.h>
+#include <string.h>
 
 #include <crocuta/head.h>
 
@@ -38,6 +40,7 @@ int cr_model_arguments_default(cr_model_arguments *arguments, const char *head, 
 
 int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model **model)
 {
+	const crocuta_model_info *info;
 	crocuta_error error = {0};
 	char path[PATH_MAX];
 	int code;
@@ -49,8 +52,16 @@ int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model *
 		code = crocuta_model_open(path, &arguments->open, model, &error);
 	if (code)
 		return cr_report_error(&error, code);
+	info = crocuta_model_get_info(*model);
+	if (!isnan(arguments->open.filter_shift) && !strcmp(info->filter_shift_source, "none")) {
+		cr_error("--filter-shift: models of the family \"%s\" have no filters that it could "
+			 "be added to", info->family);
+		crocuta_model_close(*model);
+		*model = NULL;
+		return CROCUTA_EARG;
+	}
 	if (!arguments->name)
-		cr_notice("model: %s (%s; -m names another)", crocuta_model_get_info(*model)->name,
+		cr_notice("model: %s (%s; -m names another)", info->name,
 			  arguments->standard && arguments->standard == arguments->backbone
 				  ? "which the head was fitted on"
 				  : "the default");

@@ -113,6 +113,10 @@ void cr_print_session_plan(cr_print *print, const crocuta_plan *plan)
 	cr_print_integer(print, "batch", plan->batch);
 	cr_print_text(print, "device", plan->device);
 	cr_print_integer(print, "devices", plan->devices);
+	if (plan->rank_bytes) {
+		cr_print_integer(print, "ranks", plan->ranks);
+		cr_print_integer(print, "rank_bytes", plan->rank_bytes);
+	}
 	cr_print_text(print, "dtype", plan->dtype);
 	cr_print_integer(print, "threads", plan->threads);
 	cr_print_text(print, "isa", plan->isa);

@@ -17,6 +17,10 @@ const cr_choice cr_convolution_choices[] = {{"auto", CROCUTA_CONVOLUTION_AUTO},
 const cr_choice cr_dtype_choices[] = {{"f32", CROCUTA_DTYPE_F32},
 				      {"bf16", CROCUTA_DTYPE_BF16},
 				      {NULL, 0}};
+const cr_choice cr_parallel_choices[] = {{"auto", CROCUTA_PARALLEL_AUTO},
+					 {"batch", CROCUTA_PARALLEL_BATCH},
+					 {"sequence", CROCUTA_PARALLEL_SEQUENCE},
+					 {NULL, 0}};
 const cr_choice cr_index_choices[] = {{"csi", 0}, {"tbi", 0}, {NULL, 0}};
 
 int cr_refuse_terminal(const char *output, const char *type)
@@ -37,4 +41,16 @@ int cr_report_failure(const crocuta_error *error, int code)
 	else
 		cr_report_error(error, code);
 	return code;
+}
+
+int cr_follow_rank(const crocuta_model *model, const crocuta_session_options *options)
+{
+	crocuta_error error = {0};
+	int rank, size, code = crocuta_session_rank(options, &rank, &size, &error);
+
+	if (!code && rank == 0)
+		return CR_PARSE_GO_ON;
+	if (!code)
+		code = crocuta_session_follow(model, options, &error);
+	return code ? cr_report_failure(&error, code) : 0;
 }

@@ -16,9 +16,18 @@ int cr_refuse_terminal(const char *output, const char *type);
 /* Report a failed run, or that a signal stopped it; gives its code. */
 int cr_report_failure(const crocuta_error *error, int code);
 
+struct crocuta_model;
+struct crocuta_session_options;
+
+/* In a process of a rank above 0 (docs/hybrids.md 8.1): follow rank 0's session to its end instead of
+ * running the command. CR_PARSE_GO_ON where there is nothing to follow, else the exit status,
+ * reported. */
+int cr_follow_rank(const struct crocuta_model *model, const struct crocuta_session_options *options);
+
 extern const cr_choice cr_isa_choices[];         /* words */
 extern const cr_choice cr_convolution_choices[]; /* enum crocuta_convolution */
 extern const cr_choice cr_dtype_choices[];       /* enum crocuta_dtype */
+extern const cr_choice cr_parallel_choices[];    /* enum crocuta_parallel */
 
 /* `run` is an options structure of the library with fai, gzi, softmask_n and n_as_pad. */
 #define CR_FASTA_OPTIONS(settings, run)                                                            \
@@ -140,6 +149,16 @@ extern const cr_choice cr_index_choices[];
 		.standard = "f32", .choices = cr_dtype_choices                                     \
 	}
 
+#define CR_PARALLEL_OPTION(settings, field)                                                        \
+	{                                                                                          \
+		.name = "parallel", .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_CHOICE,         \
+		.offset = offsetof(settings, field), .argument = "HOW",                            \
+		.help = "several GPUs: batch (windows of their own) or sequence (they share each " \
+			"window)",                                                                 \
+		.standard = "auto: batch for HyenaDNA, sequence for hybrids",                      \
+		.choices = cr_parallel_choices                                                     \
+	}
+
 #define CR_PROGRESS_OPTION(settings)                                                               \
 	{                                                                                          \
 		.name = "progress", .group = CR_GROUP_RESOURCES, .kind = CR_OPTION_INT,            \
@@ -152,6 +171,7 @@ extern const cr_choice cr_index_choices[];
 #define CR_RESOURCE_OPTIONS(settings, run)                                                         \
 	CR_THREADS_OPTION(settings, run.session.threads),                                          \
 		CR_DEVICE_OPTIONS(settings, run.session.device, run.session.dtype),                \
+		CR_PARALLEL_OPTION(settings, run.session.parallel),                                \
 		CR_KERNEL_OPTIONS(settings, run.session.isa, run.session.convolution),             \
 		{.name = "batch-size",                                                             \
 		 .group = CR_GROUP_RESOURCES,                                                      \

@@ -391,6 +391,11 @@ int crocuta_model_convert(const crocuta_model *model, const char *path, const ch
 				    .force = force,
 				    .activation_frequency = model->activation_frequency};
 
+	if (model->network.stack)
+		return cr_fail(error, CROCUTA_EARG,
+			       "%s: models of the family %s are not converted; they are read as "
+			       "published",
+			       model->info.path, model->info.family);
 	for (int i = CR_DTYPE_F32; i <= CR_DTYPE_BF16; i++)
 		if (!strcmp(dtype, cr_dtype_name(i)))
 			options.dtype = i;

@@ -15,6 +15,7 @@
 typedef struct cr_engine {
 	const char *name; /* what --device names, up to a colon */
 	int bf16;         /* also takes CROCUTA_DTYPE_BF16 */
+	int stacks;       /* runs stacks (backend/stack.h), else HyenaDNA-shaped networks */
 
 	/* May "auto" choose it for these options? NULL: never. An open or prepare that then fails
 	 * with EDEVICE, EMEMORY or EMODEL leaves the choice to the next engine. */
@@ -46,6 +47,9 @@ typedef struct cr_engine {
 	int (*changes)(crocuta_session *session, const crocuta_changed_sequence *sequences,
 		       int64_t count, crocuta_change_fn *rows, void *user, crocuta_error *error);
 
+	/* As crocuta_session_follow, of a session that is made; NULL: one process is all it can. */
+	int (*follow)(crocuta_session *session, crocuta_error *error);
+
 	void (*times)(crocuta_session *session, crocuta_stage_times *times, int reset);
 } cr_engine;
 
@@ -54,6 +58,7 @@ struct crocuta_session {
 	const cr_engine *engine;
 	void *state; /* the engine's */
 	crocuta_plan plan;
+	const char *sha256; /* of the model */
 	int64_t max_length, change_length;
 	int stream;
 	int stream_begun, stream_layer; /* of the request that began it */

@@ -14,17 +14,18 @@
 #include "model/config.h"
 #include "model/network.h"
 #include "model/safetensors.h"
+#include "seq/tokens.h"
 
 typedef struct cr_family {
 	const char *name;
+	int shapes_suffice; /* to plan: load takes a file that is not read (cr_safetensors.unread) */
 	/* Is this config of my kind? Looks at names only. */
 	int (*claims)(const json_t *config);
 	/* Read every tensor of the file, in its order, into model->network; set what only the
 	 * family knows of model->info. What is allocated before a failure belongs to the model. */
 	int (*load)(struct crocuta_model *model, const cr_config *config, cr_safetensors *file,
 		    const crocuta_model_options *options, crocuta_error *error);
-	/* Token of an upper-case or lower-case base letter; anything else as N. */
-	uint8_t (*token)(char base);
+	const cr_vocabulary *vocabulary;
 } cr_family;
 
 /* The families, ended by NULL. */
@@ -63,6 +64,7 @@ enum cr_tensor_role {
 	CR_ROLE_FEATURES,  /* z: stored, or by formula */
 	CR_ROLE_OFFSETS,   /* t: stored, or by formula */
 	CR_ROLE_HEAD,      /* lm_head, score, decoder: optional */
+	CR_ROLE_ROTARY,    /* of attention layers: stored, or by formula */
 };
 
 /* One tensor of a HyenaDNA, as a file stores it. */

@@ -1,4 +1,5 @@
-/* family_hyenadna.c - HyenaDNA: from the names and shapes of a checkpoint to a cr_network.
+/* family_hyenadna.c - HyenaDNA: from the names and shapes of a checkpoint to a cr_network, or,
+ * where some of its layers are attention, on to a cr_stack.
  *
  * The sizes come from the tensors; the config only fills in what no tensor shows (the maximum
  * length when the position tables were left out). Tensors are read once, in the order of the file;
@@ -12,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "model/family_hyenadna.h"
 #include "model/model_internal.h"
 
 #define NAMES_SHOWN 10
@@ -35,6 +37,7 @@ struct loading {
 	cr_safetensors *file;
 	const crocuta_model_options *options;
 	cr_hyenadna_config config;
+	cr_hyenadna_attention attention;
 	struct entry *entry; /* (entries) sorted by name */
 	int64_t entries;
 	struct entry **by_file; /* (entries) in the order of the file */
@@ -189,7 +192,29 @@ static int check_size(const struct loading *loading, const char *what, int64_t s
 		       (long long)high);
 }
 
-/* Number of blocks, and of inner layers of the filter's MLP in block 0, by the names. */
+/* The layers that config.json calls attention are layers, and not all of them. */
+static int check_listed(const struct loading *loading, int64_t layers, crocuta_error *error)
+{
+	const cr_hyenadna_attention *attention = &loading->attention;
+
+	if (!attention->layers)
+		return 0;
+	if (attention->last >= layers)
+		return cr_fail(error, CROCUTA_EMODEL,
+			       "%s: has tensors of %lld layers, config.json's attn_layer_idx lists "
+			       "layer %lld",
+			       loading->file->where, (long long)layers, (long long)attention->last);
+	if (attention->layers == layers)
+		return cr_fail(
+			error, CROCUTA_EMODEL,
+			"%s: config.json's attn_layer_idx lists all %lld layers: a network of "
+			"attention alone is not supported",
+			loading->file->where, (long long)layers);
+	return 0;
+}
+
+/* Number of blocks, and of inner layers of the filter's MLP in the first that has one, by the
+ * names. */
 static int count_layers(struct loading *loading, crocuta_error *error)
 {
 	static const char filter[] = "mixer.filter_fn.implicit_filter.";
@@ -203,7 +228,8 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 
 		if (layer >= layers)
 			layers = layer + 1;
-		if (layer != 0 || (number = skip_prefix(rest, filter)) == rest)
+		if (layer != loading->attention.first_hyena ||
+		    (number = skip_prefix(rest, filter)) == rest)
 			continue;
 		if (sscanf(number, "%4d.weight%n", &index, &used) == 1 && used && !number[used] &&
 		    index > last)
@@ -221,6 +247,8 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 			       "%s: has tensors of %lld layers, config.json says n_layer %lld",
 			       loading->file->where, (long long)layers,
 			       (long long)loading->config.layers);
+	if (check_listed(loading, layers, error))
+		return CROCUTA_EMODEL;
 	network->layers = layers;
 	settle(loading, "num_inner_mlps", last >= 4 ? last / 2 - 1 : 0,
 	       loading->config.filter_inner, &network->filter_inner);
@@ -232,7 +260,7 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 
 static int settle_sizes(struct loading *loading, crocuta_error *error)
 {
-	static const char filter_in[] = "layers.0.mixer.filter_fn.implicit_filter.0.weight";
+	char filter_in[128];
 	const cr_hyenadna_config *config = &loading->config;
 	cr_network *network = &loading->model->network;
 	const cr_tensor *table = find_tensor(loading, "embeddings.word_embeddings.weight");
@@ -243,6 +271,9 @@ static int settle_sizes(struct loading *loading, crocuta_error *error)
 
 	if (code)
 		return code;
+	snprintf(filter_in, sizeof filter_in,
+		 "layers.%lld.mixer.filter_fn.implicit_filter.0.weight",
+		 (long long)loading->attention.first_hyena);
 	settle(loading, "d_model", dimension(table, 1), config->width, &network->width);
 	settle(loading, "d_inner", dimension(find_tensor(loading, "layers.0.mlp.fc1.weight"), 0),
 	       config->inner_width, &network->inner_width);
@@ -319,7 +350,7 @@ static void list_name(char *list, size_t capacity, int64_t number, const char *n
 static int is_optional(const struct loading *loading, int role)
 {
 	return role == CR_ROLE_DECAY || role == CR_ROLE_FEATURES || role == CR_ROLE_OFFSETS ||
-	       role == CR_ROLE_HEAD ||
+	       role == CR_ROLE_HEAD || role == CR_ROLE_ROTARY ||
 	       (role == CR_ROLE_FREQUENCY && !loading->config.trained_frequency);
 }
 
@@ -391,7 +422,7 @@ static int bind_tensors(struct loading *loading, crocuta_error *error)
 	network->block = cr_calloc((size_t)network->layers, sizeof *network->block);
 	if (!network->block)
 		return fail_memory(loading, error);
-	cr_hyenadna_visit_tensors(network, bind_one, loading);
+	cr_hyenadna_visit_layers(network, &loading->attention, bind_one, loading);
 	for (int64_t i = 0; i < loading->entries; i++) {
 		const struct entry *entry = loading->by_file[i];
 
@@ -414,7 +445,8 @@ static int bind_tensors(struct loading *loading, crocuta_error *error)
 		cr_note(&loading->model->notes,
 			"tensors that belong to no layer are ignored (%lld): %s",
 			(long long)loading->unknown, loading->unknown_names);
-	if (check_sizes(loading, error))
+	if (check_sizes(loading, error) ||
+	    cr_hyenadna_check_attention(&loading->attention, network, loading->file->where, error))
 		return CROCUTA_EMODEL;
 	return check_shapes(loading, error);
 }
@@ -503,7 +535,8 @@ static int load_tensors(struct loading *loading, crocuta_error *error)
 		if (code)
 			return code;
 		if (!entry->spec || entry->spec->role == CR_ROLE_FEATURES ||
-		    entry->spec->role == CR_ROLE_OFFSETS || entry->spec->role == CR_ROLE_DECAY)
+		    entry->spec->role == CR_ROLE_OFFSETS || entry->spec->role == CR_ROLE_DECAY ||
+		    entry->spec->role == CR_ROLE_ROTARY)
 			continue;
 		if (!info->dtype)
 			info->dtype = cr_dtype_name(tensor->dtype);
@@ -526,6 +559,8 @@ static int complete_network(struct loading *loading, crocuta_error *error)
 		float *array;
 		int code;
 
+		if (cr_hyenadna_is_attention(&loading->attention, i))
+			continue;
 		if (!filter->deltas) {
 			code = cr_model_floats(model, network->width, &array, error);
 			if (code)
@@ -555,7 +590,7 @@ static int count_parameters(void *user, const cr_tensor_spec *spec)
 	for (int i = 0; i < spec->rank; i++)
 		elements *= spec->shape[i];
 	if (!*spec->target || spec->role == CR_ROLE_DECAY || spec->role == CR_ROLE_FEATURES ||
-	    spec->role == CR_ROLE_OFFSETS)
+	    spec->role == CR_ROLE_OFFSETS || spec->role == CR_ROLE_ROTARY)
 		return 0;
 	if (spec->target == &network->lm_head &&
 	    !memcmp(network->lm_head, network->embedding, sizeof(float) * (size_t)elements))
@@ -600,11 +635,12 @@ static int load_network(struct loading *loading, crocuta_error *error)
 	model->network.norm_epsilon = loading->config.norm_epsilon;
 	model->activation_frequency = loading->config.activation_frequency;
 	settle_shift(loading);
-	cr_hyenadna_visit_tensors(&model->network, count_parameters, model);
+	cr_hyenadna_visit_layers(&model->network, &loading->attention, count_parameters, model);
 	model->info.usable_length =
 		model->network.max_length > 3 ? model->network.max_length - 2 : 1;
 	model->info.causal = 1;
-	return 0;
+	return loading->attention.layers ? cr_hyenadna_make_stack(model, &loading->attention, error)
+					 : 0;
 }
 
 static int hyenadna_load(crocuta_model *model, const cr_config *config, cr_safetensors *file,
@@ -613,6 +649,8 @@ static int hyenadna_load(crocuta_model *model, const cr_config *config, cr_safet
 	struct loading loading = {.model = model, .file = file, .options = options};
 	int code = cr_hyenadna_read_config(config, &loading.config, &model->notes, error);
 
+	if (!code)
+		code = cr_hyenadna_read_attention(config, &loading.attention, &model->notes, error);
 	if (!code)
 		code = load_network(&loading, error);
 	for (int64_t i = 0; i < loading.entries; i++)
@@ -635,29 +673,9 @@ static int hyenadna_claims(const json_t *config)
 	return json_is_object(layer) && name && !strcmp(name, "hyena");
 }
 
-static uint8_t hyenadna_token(char base)
-{
-	switch (base) {
-	case 'A':
-	case 'a':
-		return 7;
-	case 'C':
-	case 'c':
-		return 8;
-	case 'G':
-	case 'g':
-		return 9;
-	case 'T':
-	case 't':
-		return 10;
-	default:
-		return 11;
-	}
-}
-
 const cr_family cr_family_hyenadna = {
 	.name = "hyenadna",
 	.claims = hyenadna_claims,
 	.load = hyenadna_load,
-	.token = hyenadna_token,
+	.vocabulary = &cr_vocabulary_hyenadna,
 };

@@ -38,7 +38,6 @@ static const struct {
 	{"bidirectional", FLAG, 0, NULL,
 	 "its output depends on the length of the input and is not supported"},
 	{"max_position_embeddings", INTEGER, 0, NULL, "position embeddings are not supported"},
-	{"attn_layer_idx", EMPTY, 0, NULL, "attention layers are not supported"},
 	{"quantization_config", EMPTY, 0, NULL, "quantized weights are not supported"},
 };
 
@@ -47,6 +46,7 @@ static const char *const known_fields[] = {
 	"activation_freq",
 	"architectures",
 	"attn_cfg",
+	"attn_layer_idx",
 	"checkpoint_mixer",
 	"checkpoint_mlp",
 	"crocuta_version",
@@ -98,6 +98,7 @@ static const char *const known_fields[] = {
 };
 
 static const char *const known_layer_fields[] = {
+	"attn_layer_idx", /* refused by cr_hyenadna_read_attention */
 	"d_model",
 	"dropout",
 	"emb_dim",

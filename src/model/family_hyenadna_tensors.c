@@ -6,37 +6,45 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/family.h"
+#include "model/family_hyenadna.h"
 
-/* Tensors of one block. Shape letters: D width, T three times D, I inner width, F filter order,
- * E features, M maximum length, and digits. */
+/* Which blocks have a tensor. */
+enum block_kind { EVERY, HYENA, ATTENTION };
+
+/* Tensors of one block; attention's projections have the operator's places. Shape letters: D width,
+ * T three times D, I inner width, F filter order, E features, M maximum length, and digits. */
 static const struct {
 	const char *name, *shape;
 	size_t target; /* in cr_block_weights */
 	int role;
+	enum block_kind kind;
 } block_tensors[] = {
 #define AT(field) offsetof(cr_block_weights, field)
-	{"norm1.weight", "D", AT(norm1_weight), CR_ROLE_WEIGHT},
-	{"norm1.bias", "D", AT(norm1_bias), CR_ROLE_WEIGHT},
-	{"mixer.in_proj.weight", "TD", AT(in_weight), CR_ROLE_WEIGHT},
-	{"mixer.in_proj.bias", "T", AT(in_bias), CR_ROLE_WEIGHT},
-	{"mixer.short_filter.weight", "T13", AT(short_weight), CR_ROLE_WEIGHT},
-	{"mixer.short_filter.bias", "T", AT(short_bias), CR_ROLE_WEIGHT},
-	{"mixer.filter_fn.bias", "D", AT(filter.skip), CR_ROLE_WEIGHT},
-	{"mixer.filter_fn.pos_emb.z", "1ME", AT(filter.z), CR_ROLE_FEATURES},
-	{"mixer.filter_fn.pos_emb.t", "1M1", AT(filter.t), CR_ROLE_OFFSETS},
-	{"mixer.filter_fn.implicit_filter.0.weight", "FE", AT(filter.in_weight), CR_ROLE_WEIGHT},
-	{"mixer.filter_fn.implicit_filter.0.bias", "F", AT(filter.in_bias), CR_ROLE_WEIGHT},
-	{"mixer.filter_fn.implicit_filter.1.freq", "1F", AT(filter.frequency), CR_ROLE_FREQUENCY},
-	{"mixer.filter_fn.modulation.deltas", "11D", AT(filter.deltas), CR_ROLE_DECAY},
-	{"mixer.out_proj.weight", "DD", AT(out_weight), CR_ROLE_WEIGHT},
-	{"mixer.out_proj.bias", "D", AT(out_bias), CR_ROLE_WEIGHT},
-	{"norm2.weight", "D", AT(norm2_weight), CR_ROLE_WEIGHT},
-	{"norm2.bias", "D", AT(norm2_bias), CR_ROLE_WEIGHT},
-	{"mlp.fc1.weight", "ID", AT(fc1_weight), CR_ROLE_WEIGHT},
-	{"mlp.fc1.bias", "I", AT(fc1_bias), CR_ROLE_WEIGHT},
-	{"mlp.fc2.weight", "DI", AT(fc2_weight), CR_ROLE_WEIGHT},
-	{"mlp.fc2.bias", "D", AT(fc2_bias), CR_ROLE_WEIGHT},
+	{"norm1.weight", "D", AT(norm1_weight), CR_ROLE_WEIGHT, EVERY},
+	{"norm1.bias", "D", AT(norm1_bias), CR_ROLE_WEIGHT, EVERY},
+	{"mixer.in_proj.weight", "TD", AT(in_weight), CR_ROLE_WEIGHT, HYENA},
+	{"mixer.in_proj.bias", "T", AT(in_bias), CR_ROLE_WEIGHT, HYENA},
+	{"mixer.short_filter.weight", "T13", AT(short_weight), CR_ROLE_WEIGHT, HYENA},
+	{"mixer.short_filter.bias", "T", AT(short_bias), CR_ROLE_WEIGHT, HYENA},
+	{"mixer.filter_fn.bias", "D", AT(filter.skip), CR_ROLE_WEIGHT, HYENA},
+	{"mixer.filter_fn.pos_emb.z", "1ME", AT(filter.z), CR_ROLE_FEATURES, HYENA},
+	{"mixer.filter_fn.pos_emb.t", "1M1", AT(filter.t), CR_ROLE_OFFSETS, HYENA},
+	{"mixer.filter_fn.implicit_filter.0.weight", "FE", AT(filter.in_weight), CR_ROLE_WEIGHT,
+	 HYENA},
+	{"mixer.filter_fn.implicit_filter.0.bias", "F", AT(filter.in_bias), CR_ROLE_WEIGHT, HYENA},
+	{"mixer.filter_fn.implicit_filter.1.freq", "1F", AT(filter.frequency), CR_ROLE_FREQUENCY,
+	 HYENA},
+	{"mixer.filter_fn.modulation.deltas", "11D", AT(filter.deltas), CR_ROLE_DECAY, HYENA},
+	{"mixer.Wqkv.weight", "TD", AT(in_weight), CR_ROLE_WEIGHT, ATTENTION},
+	{"mixer.Wqkv.bias", "T", AT(in_bias), CR_ROLE_WEIGHT, ATTENTION},
+	{"mixer.out_proj.weight", "DD", AT(out_weight), CR_ROLE_WEIGHT, EVERY},
+	{"mixer.out_proj.bias", "D", AT(out_bias), CR_ROLE_WEIGHT, EVERY},
+	{"norm2.weight", "D", AT(norm2_weight), CR_ROLE_WEIGHT, EVERY},
+	{"norm2.bias", "D", AT(norm2_bias), CR_ROLE_WEIGHT, EVERY},
+	{"mlp.fc1.weight", "ID", AT(fc1_weight), CR_ROLE_WEIGHT, EVERY},
+	{"mlp.fc1.bias", "I", AT(fc1_bias), CR_ROLE_WEIGHT, EVERY},
+	{"mlp.fc2.weight", "DI", AT(fc2_weight), CR_ROLE_WEIGHT, EVERY},
+	{"mlp.fc2.bias", "D", AT(fc2_bias), CR_ROLE_WEIGHT, EVERY},
 #undef AT
 };
 
@@ -90,7 +98,8 @@ static int visit_one(cr_network *network, const char *letters, int role, const f
 	return visit(user, spec);
 }
 
-static int visit_block(cr_network *network, int64_t layer, cr_tensor_visit *visit, void *user)
+/* Layers of the filter's MLP but the first. */
+static int visit_filter(cr_network *network, int64_t layer, cr_tensor_visit *visit, void *user)
 {
 	static const char filter[] = "mixer.filter_fn.implicit_filter";
 	cr_block_weights *block = &network->block[layer];
@@ -98,13 +107,6 @@ static int visit_block(cr_network *network, int64_t layer, cr_tensor_visit *visi
 	cr_tensor_spec spec;
 	int code = 0;
 
-	for (size_t i = 0; i < sizeof block_tensors / sizeof *block_tensors && !code; i++) {
-		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s", (long long)layer,
-			 block_tensors[i].name);
-		code = visit_one(network, block_tensors[i].shape, block_tensors[i].role,
-				 (const float **)((char *)block + block_tensors[i].target), &spec,
-				 visit, user);
-	}
 	/* Linear layers of the filter's MLP have even indices, activations the odd ones between. */
 	for (int64_t i = 0; i < inner && !code; i++) {
 		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s.%lld.weight",
@@ -125,14 +127,53 @@ static int visit_block(cr_network *network, int64_t layer, cr_tensor_visit *visi
 				visit, user);
 }
 
-int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void *user)
+static int visit_rotary(cr_hyenadna_attention *attention, int64_t layer, cr_tensor_visit *visit,
+			void *user)
+{
+	cr_tensor_spec spec = {.role = CR_ROLE_ROTARY,
+			       .rank = 1,
+			       .shape = {attention->rotary_size / 2},
+			       .target = &attention->inverse_frequency[layer]};
+
+	if (!attention->rotary_size)
+		return 0;
+	snprintf(spec.name, sizeof spec.name, "layers.%lld.mixer.rotary_emb.inv_freq",
+		 (long long)layer);
+	return visit(user, &spec);
+}
+
+static int visit_block(cr_network *network, cr_hyenadna_attention *attention, int64_t layer,
+		       cr_tensor_visit *visit, void *user)
+{
+	const int has_attention = cr_hyenadna_is_attention(attention, layer);
+	cr_block_weights *block = &network->block[layer];
+	cr_tensor_spec spec;
+	int code = 0;
+
+	for (size_t i = 0; i < sizeof block_tensors / sizeof *block_tensors && !code; i++) {
+		if (block_tensors[i].kind == (has_attention ? HYENA : ATTENTION))
+			continue;
+		snprintf(spec.name, sizeof spec.name, "layers.%lld.%s", (long long)layer,
+			 block_tensors[i].name);
+		code = visit_one(network, block_tensors[i].shape, block_tensors[i].role,
+				 (const float **)((char *)block + block_tensors[i].target), &spec,
+				 visit, user);
+	}
+	if (code)
+		return code;
+	return has_attention ? visit_rotary(attention, layer, visit, user)
+			     : visit_filter(network, layer, visit, user);
+}
+
+int cr_hyenadna_visit_layers(cr_network *network, cr_hyenadna_attention *attention,
+			     cr_tensor_visit *visit, void *user)
 {
 	cr_tensor_spec spec = {.name = "embeddings.word_embeddings.weight"};
 	int code =
 		visit_one(network, "VD", CR_ROLE_WEIGHT, &network->embedding, &spec, visit, user);
 
 	for (int64_t i = 0; i < network->layers && !code; i++)
-		code = visit_block(network, i, visit, user);
+		code = visit_block(network, attention, i, visit, user);
 	if (code)
 		return code;
 	snprintf(spec.name, sizeof spec.name, "ln_f.weight");
@@ -157,6 +198,11 @@ int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void 
 		return code;
 	snprintf(spec.name, sizeof spec.name, "decoder.bias");
 	return visit_one(network, "K", CR_ROLE_HEAD, &network->decoder_bias, &spec, visit, user);
+}
+
+int cr_hyenadna_visit_tensors(cr_network *network, cr_tensor_visit *visit, void *user)
+{
+	return cr_hyenadna_visit_layers(network, NULL, visit, user);
 }
 
 static const char *skip_prefix(const char *text, const char *prefix)

@@ -349,11 +349,11 @@ static int check_backbone(crocuta_head *head, const crocuta_model *model, crocut
 		return cr_fail(error, CROCUTA_EMODEL, "%s: layer is %d, the model has %lld",
 			       head->config.where, info->form.layer,
 			       (long long)model->network.layers);
-	if (fabs(info->filter_shift - model->network.filter_shift) > 1e-6) /* NaN: not said */
+	if (fabs(info->filter_shift - model->info.filter_shift) > 1e-6) /* NaN: not said */
 		return cr_fail(error, CROCUTA_EMODEL,
 			       "head %s was fitted with a filter shift of %g, and the model is opened "
 			       "with %g: see --filter-shift",
-			       head->path, info->filter_shift, model->network.filter_shift);
+			       head->path, info->filter_shift, model->info.filter_shift);
 	info->features = cr_head_features(&info->form, model->network.width);
 	if (info->features > CR_HEAD_FEATURES_MAX)
 		return cr_fail(error, CROCUTA_EMODEL,

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/stack.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/model_internal.h"
@@ -47,24 +48,54 @@ void crocuta_model_options_init(crocuta_model_options *options)
 	*options = (crocuta_model_options){.filter_shift = NAN};
 }
 
+/* Room for one more array in the model's list. */
+static int grow_list(crocuta_model *model, crocuta_error *error)
+{
+	int64_t capacity = model->array_capacity ? 2 * model->array_capacity : 64;
+	void **grown;
+
+	if (model->arrays < model->array_capacity)
+		return 0;
+	grown = cr_realloc(model->array, (size_t)capacity, sizeof *grown);
+	if (!grown)
+		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to load it", model->path);
+	model->array = grown;
+	model->array_capacity = capacity;
+	return 0;
+}
+
 int cr_model_floats(crocuta_model *model, int64_t count, float **array, crocuta_error *error)
 {
-	if (model->arrays == model->array_capacity) {
-		int64_t capacity = model->array_capacity ? 2 * model->array_capacity : 64;
-		float **grown = cr_realloc(model->array, (size_t)capacity, sizeof *grown);
+	int code = grow_list(model, error);
 
-		if (!grown)
-			return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to load it",
-				       model->path);
-		model->array = grown;
-		model->array_capacity = capacity;
-	}
+	if (code)
+		return code;
 	*array = cr_floats(count);
 	if (!*array)
 		return cr_fail(error, CROCUTA_EMEMORY,
 			       "%s: no memory for %lld weights of one tensor", model->path,
 			       (long long)count);
 	model->array[model->arrays++] = *array;
+	return 0;
+}
+
+/* From calloc, which takes large blocks from the system as they are used: of a model that is opened for
+ * its shapes alone they never are. */
+int cr_model_bytes(crocuta_model *model, int64_t bytes, void **array, crocuta_error *error)
+{
+	const uintptr_t alignment = 64;
+	int code = grow_list(model, error);
+	void *block;
+
+	if (code)
+		return code;
+	block = cr_calloc(1, (size_t)bytes + alignment);
+	if (!block)
+		return cr_fail(error, CROCUTA_EMEMORY,
+			       "%s: no memory for %.1f MB of one tensor", model->path,
+			       (double)bytes / 1e6);
+	model->array[model->arrays++] = block;
+	*array = (void *)(((uintptr_t)block + alignment - 1) / alignment * alignment);
 	return 0;
 }
 
@@ -83,14 +114,24 @@ const cr_network *cr_model_network(const crocuta_model *model)
 	return &model->network;
 }
 
+int cr_model_is_unread(const crocuta_model *model)
+{
+	return model->shapes_only;
+}
+
 const crocuta_model_info *crocuta_model_get_info(const crocuta_model *model)
 {
 	return &model->info;
 }
 
+const cr_vocabulary *cr_model_vocabulary(const crocuta_model *model)
+{
+	return model->family->vocabulary;
+}
+
 uint8_t crocuta_model_token(const crocuta_model *model, char base)
 {
-	return model->family->token(base);
+	return cr_token_of(model->family->vocabulary, base);
 }
 
 int cr_model_describe_file(const char *name, const char **what, const char **advice)
@@ -223,6 +264,21 @@ static char *name_of(const char *path)
 	return name;
 }
 
+/* Of a stack: what its layers tell. */
+static void fill_stack_info(crocuta_model_info *info, const cr_stack *stack)
+{
+	int implicit = 0;
+
+	for (int64_t i = 0; i < stack->layers; i++) {
+		info->attention_layers += stack->layer[i].mixer == CR_MIXER_ATTENTION;
+		implicit |= stack->layer[i].mixer == CR_MIXER_IMPLICIT;
+	}
+	info->has_lm_head = stack->head.values != stack->embedding.values;
+	info->filter_shift = implicit ? stack->filter_shift : 0;
+	if (!implicit)
+		info->filter_shift_source = "none";
+}
+
 /* What a caller reads: the sizes again, beside what the family set. */
 static void fill_info(crocuta_model *model)
 {
@@ -240,6 +296,9 @@ static void fill_info(crocuta_model *model)
 	info->max_length = network->max_length;
 	info->classes = network->classes;
 	info->filter_shift = network->filter_shift;
+	info->changes = info->streams = !network->stack;
+	if (network->stack)
+		fill_stack_info(info, network->stack);
 }
 
 static int check_options(const crocuta_model_options *options, crocuta_error *error)
@@ -265,13 +324,15 @@ static int load_weights(crocuta_model *model, const cr_config *config,
 
 	if (!code)
 		code = open_weights(model->path, &digest, &file, error);
+	file.unread = options->shapes_only && model->family->shapes_suffice;
+	model->shapes_only = file.unread;
 	if (!code)
 		code = model->family->load(model, config, &file, options, error);
 	if (!code)
 		code = cr_safetensors_unchanged(&file, error);
-	if (!code)
+	if (!code && !file.unread)
 		code = cr_digest_finish(&digest, model->sha256, error);
-	if (!code && options->sha256 && strcasecmp(options->sha256, model->sha256))
+	if (!code && !file.unread && options->sha256 && strcasecmp(options->sha256, model->sha256))
 		code = cr_fail(error, CROCUTA_EMODEL, "%s: SHA-256 is %s, expected %.64s",
 			       file.where, model->sha256, options->sha256);
 	cr_safetensors_close(&file);
@@ -348,6 +409,7 @@ void crocuta_model_close(crocuta_model *model)
 		cr_free(model->array[i]);
 	cr_free(model->array);
 	cr_free(model->network.block);
+	cr_free(model->stack.layer);
 	cr_free(model->path);
 	cr_free(model->name);
 	cr_free(model);

@@ -4,6 +4,7 @@
 
 #include <crocuta/model.h>
 
+#include "backend/stack.h"
 #include "model/config.h"
 #include "model/digest.h"
 #include "model/family.h"
@@ -18,18 +19,23 @@
 
 struct crocuta_model {
 	crocuta_model_info info;
-	cr_network network;
+	cr_network network; /* its stack is NULL or the one below */
+	cr_stack stack;
 	const cr_family *family;
 	cr_notes notes;
 	double activation_frequency; /* of the config; only kept for writing it again */
 	char *path, *name;
+	int shapes_only; /* no weights were read */
 	char sha256[CR_DIGEST_TEXT];
-	float **array; /* (arrays) every weight array; freed with the model */
+	void **array; /* (arrays) every weight array; freed with the model */
 	int64_t arrays, array_capacity;
 };
 
 /* A zeroed array of count floats that lives as long as the model. */
 int cr_model_floats(crocuta_model *model, int64_t count, float **array, crocuta_error *error);
+
+/* The same in bytes; 64-byte aligned. */
+int cr_model_bytes(crocuta_model *model, int64_t bytes, void **array, crocuta_error *error);
 
 /* Free the array allocated last, which was not needed after all. */
 void cr_model_drop_last(crocuta_model *model);

@@ -15,15 +15,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
-#include "base/half.h"
 #include "base/memory.h"
 #include "model/json.h"
+#include "model/safetensors_internal.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "safetensors are little endian, and F32 is read straight into memory"
 #endif
 
-#define CHUNK ((size_t)1 << 20) /* bytes of one pread: stays in cache for digest and scan */
 #define METADATA_MAX ((size_t)1 << 20)
 
 /* A tensor takes 8 values and 3 brackets, so that these allow CR_TENSOR_COUNT_MAX of them. They
@@ -379,29 +378,7 @@ int cr_safetensors_parse_header(const void *bytes, size_t size, uint64_t file_si
 	return code;
 }
 
-/* All `size` bytes at file offset `offset`, or an error that tells where the file ends. */
-static int read_exactly(int fd, const char *where, const char *what, void *to, size_t size,
-			uint64_t offset, crocuta_error *error)
-{
-	for (size_t done = 0; done < size;) {
-		ssize_t got = pread(fd, (char *)to + done, size - done, (off_t)(offset + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return cr_fail_errno(error, CROCUTA_EIO, "%s: %.80s: cannot read byte %llu",
-					     where, what, (unsigned long long)(offset + done));
-		if (got == 0)
-			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: %.80s: file ends at byte %llu; it became shorter while "
-				       "it was read",
-				       where, what, (unsigned long long)(offset + done));
-		done += (size_t)got;
-	}
-	return 0;
-}
-
-static void take_identity(const struct stat *status, int64_t identity[4])
+void cr_safetensors_identify(const struct stat *status, int64_t identity[4])
 {
 	identity[0] = (int64_t)status->st_dev;
 	identity[1] = (int64_t)status->st_ino;
@@ -417,7 +394,7 @@ static int read_header(int fd, const char *path, uint64_t file_size, cr_digest *
 	unsigned char word[8], *bytes;
 	size_t have = file_size < 8 ? (size_t)file_size : 8;
 	uint64_t length;
-	int code = read_exactly(fd, path, "header length", word, have, 0, error);
+	int code = cr_safetensors_read_exactly(fd, path, "header length", word, have, 0, error);
 
 	if (!code)
 		code = check_length_word(&probe, word, have, &length, error);
@@ -426,7 +403,7 @@ static int read_header(int fd, const char *path, uint64_t file_size, cr_digest *
 	bytes = cr_calloc(length + 8, 1);
 	if (!bytes)
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory for its header", path);
-	code = read_exactly(fd, path, "header", bytes, length + 8, 0, error);
+	code = cr_safetensors_read_exactly(fd, path, "header", bytes, length + 8, 0, error);
 	if (!code)
 		code = cr_safetensors_parse_header(bytes, length + 8, file_size, path, file, error);
 	if (!code && digest) {
@@ -458,105 +435,16 @@ int cr_safetensors_open(const char *path, cr_digest *digest, cr_safetensors *fil
 		close(fd);
 		return code;
 	}
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL); /* advice only */
 	file->fd = fd;
 	file->opened = 1;
 	file->digest = digest;
-	take_identity(&status, file->identity);
-	file->scratch = cr_calloc(CHUNK, 1);
+	cr_safetensors_identify(&status, file->identity);
+	file->scratch = cr_calloc(CR_SAFETENSORS_CHUNK, 1);
 	if (!file->scratch) {
 		cr_safetensors_close(file);
 		return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to read it", path);
 	}
-	return 0;
-}
-
-/* Index of the first NaN or infinity, or -1. */
-static int64_t first_not_finite(const float *values, int64_t count)
-{
-	for (int64_t i = 0; i < count;) {
-		int64_t stop = count - i > 4096 ? i + 4096 : count;
-		unsigned int found = 0;
-
-		for (int64_t j = i; j < stop; j++) {
-			uint32_t bits;
-
-			memcpy(&bits, &values[j], sizeof bits);
-			found |= (bits & 0x7f800000) == 0x7f800000;
-		}
-		for (; found && i < stop; i++) {
-			uint32_t bits;
-
-			memcpy(&bits, &values[i], sizeof bits);
-			if ((bits & 0x7f800000) == 0x7f800000)
-				return i;
-		}
-		i = stop;
-	}
-	return -1;
-}
-
-/* count stored elements at `from` become floats; F32 already lies where it belongs. */
-static void widen(int dtype, const unsigned char *from, float *to, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		uint16_t bits;
-
-		memcpy(&bits, from + 2 * i, sizeof bits);
-		to[i] = dtype == CR_DTYPE_F16 ? cr_half_to_float(bits) : cr_bfloat_to_float(bits);
-	}
-}
-
-int cr_safetensors_read(cr_safetensors *file, int64_t index, float *values, int allow_nan,
-			crocuta_error *error)
-{
-	const cr_tensor *tensor = &file->tensor[index];
-	uint64_t size = tensor->end - tensor->begin;
-	int direct = values && tensor->dtype == CR_DTYPE_F32;
-
-	if (values && tensor->dtype > CR_DTYPE_BF16)
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: tensor \"%.80s\": weights stored as %s are not supported (F32, "
-			       "F16, BF16 are)",
-			       file->where, tensor->name, dtypes[tensor->dtype].name);
-	for (uint64_t done = 0; done < size;) {
-		size_t part = size - done < CHUNK ? (size_t)(size - done) : CHUNK;
-		size_t each = dtypes[tensor->dtype].size;
-		float *to = values ? values + done / each : NULL;
-		unsigned char *bytes = direct ? (unsigned char *)to : file->scratch;
-		int64_t bad;
-		int code = read_exactly(file->fd, file->where, tensor->name, bytes, part,
-					file->data_start + tensor->begin + done, error);
-
-		if (!code && file->digest)
-			code = cr_digest_update(file->digest, bytes, part, error);
-		if (code)
-			return code;
-		if (values && !direct)
-			widen(tensor->dtype, bytes, to, part / each);
-		bad = values && !allow_nan ? first_not_finite(to, (int64_t)(part / each)) : -1;
-		if (bad >= 0)
-			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: tensor \"%.80s\": element %llu is %s; the weights are "
-				       "damaged (--allow-nan-weights loads them all the same)",
-				       file->where, tensor->name,
-				       (unsigned long long)(done / each + (uint64_t)bad),
-				       to[bad] != to[bad] ? "NaN" : "infinite");
-		done += part;
-	}
-	return 0;
-}
-
-int cr_safetensors_unchanged(const cr_safetensors *file, crocuta_error *error)
-{
-	struct stat status;
-	int64_t now[4];
-
-	if (fstat(file->fd, &status))
-		return cr_fail_errno(error, CROCUTA_EIO, "%s: cannot examine", file->where);
-	take_identity(&status, now);
-	if ((uint64_t)status.st_size != file->file_size || memcmp(now, file->identity, sizeof now))
-		return cr_fail(error, CROCUTA_EMODEL, "%s: was changed while it was read",
-			       file->where);
 	return 0;
 }
 
@@ -565,6 +453,9 @@ void cr_safetensors_close(cr_safetensors *file)
 	for (int64_t i = 0; i < file->count; i++)
 		cr_free(file->tensor[i].name);
 	cr_free(file->tensor);
+	for (int i = 0; i < file->shards; i++)
+		cr_safetensors_close(&file->shard[i]);
+	cr_free(file->shard);
 	cr_free(file->scratch);
 	cr_free(file->where);
 	if (file->opened)

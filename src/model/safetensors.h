@@ -1,4 +1,4 @@
-/* safetensors.h - strict reader of one .safetensors file.
+/* safetensors.h - strict reader of a .safetensors file, or of several that an index makes one.
  *
  * The file is untrusted: nothing is allocated from a number in it before that number was compared
  * with the size of the file, and a parsed header is known to cover the data without holes, overlap
@@ -19,6 +19,7 @@
 #define CR_TENSOR_NAME_MAX 512
 #define CR_TENSOR_COUNT_MAX 100000
 #define CR_SAFETENSORS_HEADER_MAX 100000000 /* as in the reference implementation */
+#define CR_SHARDS_MAX 512                   /* each is an open file */
 
 enum cr_dtype {
 	CR_DTYPE_F32,
@@ -44,6 +45,7 @@ typedef struct cr_tensor {
 	int64_t shape[CR_TENSOR_RANK_MAX];
 	int64_t elements;    /* product of the shape */
 	uint64_t begin, end; /* bytes, counted from the end of the header */
+	int shard;           /* which of several files it lies in; 0 */
 } cr_tensor;
 
 typedef struct cr_safetensors {
@@ -53,10 +55,17 @@ typedef struct cr_safetensors {
 	uint64_t file_size;
 	uint64_t data_start; /* file offset of the first tensor's bytes */
 	int64_t count;
-	cr_tensor *tensor;   /* (count) ascending by begin, then end */
+	cr_tensor *tensor;   /* (count) ascending by shard, begin, then end */
 	int64_t identity[4]; /* device, inode, modification time: s, ns */
+	int unread;          /* 1: reading does nothing, for who wants to know shapes alone */
 	cr_digest *digest;   /* the opener's; gets every byte in file order */
 	unsigned char *scratch;
+	/* Of a checkpoint in several files; 0: this one has the data itself. Else `where` is the
+	 * index, `tensor` has them all, and fd, file_size, data_start and identity are those of the
+	 * shards. */
+	int shards;
+	struct cr_safetensors *shard; /* (shards) ascending by name */
+	int digested;                 /* shards whose header the digest has */
 } cr_safetensors;
 
 /* "F32" and so on; bytes of one element. */
@@ -75,11 +84,28 @@ int cr_safetensors_parse_header(const void *bytes, size_t size, uint64_t file_si
 int cr_safetensors_open(const char *path, cr_digest *digest, cr_safetensors *file,
 			crocuta_error *error);
 
+/* Open the files that an index (model.safetensors.index.json) names, which lie beside it, as one.
+ * Index and files must agree on every tensor. The digest gets the files, whole, in the order of
+ * their names; not the index. */
+int cr_safetensors_open_index(const char *path, cr_digest *digest, cr_safetensors *file,
+			      crocuta_error *error);
+
+/* What messages call the file that tensor `index` lies in. */
+const char *cr_safetensors_where(const cr_safetensors *file, int64_t index);
+
 /* Read tensor `index` as float32 (F32, F16, BF16). values NULL: only pass the bytes to the digest,
  * any dtype. For a digest of the file, go through all tensors in order. Unless allow_nan, NaN and
  * infinity are CROCUTA_EMODEL, with the index of the first. */
 int cr_safetensors_read(cr_safetensors *file, int64_t index, float *values, int allow_nan,
 			crocuta_error *error);
+
+/* Receives `count` elements of a tensor, from element `first` on, as they are stored. */
+typedef void cr_tensor_part(void *user, int64_t first, int64_t count, const void *elements);
+
+/* Read tensor `index` (F32, F16, BF16) in parts of up to 1 MiB; otherwise as cr_safetensors_read.
+ */
+int cr_safetensors_stream(cr_safetensors *file, int64_t index, int allow_nan, cr_tensor_part *part,
+			  void *user, crocuta_error *error);
 
 /* CROCUTA_EMODEL when the open file's size or modification time is no longer what it was. */
 int cr_safetensors_unchanged(const cr_safetensors *file, crocuta_error *error);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "comm/control.h"
 #include "model/engine.h"
 #include "model/gpu_list.h"
 #include "model/network.h"
@@ -29,8 +30,17 @@ static const cr_engine *const engines[] = {
 
 #define ENGINES (sizeof engines / sizeof *engines)
 
+/* Is this a matter for the engines of stacks? A HyenaDNA whose sequences ranks share on the CPU is. */
+static int wants_stack(const cr_network *network, const crocuta_session_options *o)
+{
+	const int cpu = o->device && !strncmp(o->device, "cpu", 3);
+
+	return network->stack || (cpu && o->parallel == CROCUTA_PARALLEL_SEQUENCE);
+}
+
 /* The engine that a device's name asks for; NULL for "auto". */
-static int find_engine(const char *name, const cr_engine **engine, crocuta_error *error)
+static int find_engine(const char *name, int stacks, const cr_engine **engine,
+		       crocuta_error *error)
 {
 	const size_t length = strcspn(name, ":");
 	const int gpus = length == 4 && !memcmp(name, "cuda", 4);
@@ -42,8 +52,9 @@ static int find_engine(const char *name, const cr_engine **engine, crocuta_error
 	if (gpus && cr_gpu_list_parse(name, &list, error))
 		return CROCUTA_EARG;
 	for (size_t i = 0; i < ENGINES; i++)
-		if (strlen(engines[i]->name) == length && !memcmp(engines[i]->name, name, length) &&
-		    (gpus || !name[length])) {
+		if (strlen(engines[i]->name) == length && engines[i]->stacks == stacks &&
+		    !memcmp(engines[i]->name, name, length) &&
+		    (gpus || stacks || !name[length])) {
 			*engine = engines[i];
 			return 0;
 		}
@@ -59,7 +70,9 @@ int crocuta_device_check(const char *device, crocuta_error *error)
 {
 	const cr_engine *engine;
 
-	return find_engine(device ? device : "auto", &engine, error);
+	/* "cpu:4" is for engines of stacks */
+	return find_engine(device ? device : "auto",
+			   device && !strncmp(device, "cpu:", 4), &engine, error);
 }
 
 static int check_options(const crocuta_session_options *o, const cr_network *network,
@@ -80,6 +93,9 @@ static int check_options(const crocuta_session_options *o, const cr_network *net
 	if (o->dtype != CROCUTA_DTYPE_F32 && o->dtype != CROCUTA_DTYPE_BF16)
 		return cr_fail(error, CROCUTA_EARG, "dtype %d is not one of enum crocuta_dtype",
 			       o->dtype);
+	if (o->parallel < CROCUTA_PARALLEL_AUTO || o->parallel > CROCUTA_PARALLEL_SEQUENCE)
+		return cr_fail(error, CROCUTA_EARG, "parallel %d is not one of enum "
+			       "crocuta_parallel", o->parallel);
 	if (o->batch < 0)
 		return cr_fail(error, CROCUTA_EARG, "batch %lld is negative", (long long)o->batch);
 	if (o->change_length && o->stream)
@@ -109,10 +125,11 @@ static int check_memory(const crocuta_plan *p, int64_t limit, crocuta_error *err
 }
 
 /* A session on one engine, with its allocations when `make` is nonzero; *session NULL on failure. */
-static int open_on(const cr_engine *engine, const cr_network *network,
+static int open_on(const cr_engine *engine, const crocuta_model *model,
 		   const crocuta_session_options *o, int make, crocuta_session **session,
 		   crocuta_error *error)
 {
+	const cr_network *network = cr_model_network(model);
 	crocuta_session *s = cr_calloc(1, sizeof *s);
 	int code = 0;
 
@@ -121,6 +138,7 @@ static int open_on(const cr_engine *engine, const cr_network *network,
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
 	s->engine = engine;
 	s->network = network;
+	s->sha256 = crocuta_model_get_info(model)->sha256;
 	s->max_length = o->max_length ? o->max_length : network->max_length;
 	s->change_length = o->change_length;
 	s->stream = o->stream != 0;
@@ -134,10 +152,14 @@ static int open_on(const cr_engine *engine, const cr_network *network,
 	s->plan.device = engine->name;
 	if (!s->plan.dtype)
 		s->plan.dtype = o->dtype == CROCUTA_DTYPE_BF16 ? "bf16" : "f32";
+	if (!s->plan.ranks)
+		s->plan.ranks = 1;
 	if (s->plan.gather < s->plan.batch)
 		s->plan.gather = s->plan.batch;
 	if (!code)
 		code = check_memory(&s->plan, o->memory_limit, error);
+	if (!code && make && cr_model_is_unread(model))
+		code = cr_fail(error, CROCUTA_EARG, "the model was opened for its shapes alone");
 	if (!code && make)
 		code = engine->prepare(s, error);
 	if (code)
@@ -154,16 +176,18 @@ static int is_for_the_next(int code)
 }
 
 /* On the first engine that can; where none of them even tries, say why. */
-static int open_automatic(const cr_network *network, const crocuta_session_options *o, int make,
+static int open_automatic(const crocuta_model *model, const crocuta_session_options *o, int make,
 			  crocuta_session **session, crocuta_error *error)
 {
+	const int stacks = wants_stack(cr_model_network(model), o);
 	crocuta_error last = {0};
 	char line[sizeof last.message + 80];
 	int code = CROCUTA_EDEVICE;
 
 	*session = NULL;
 	for (size_t i = 0; is_for_the_next(code) && i < ENGINES; i++) {
-		if (!engines[i]->automatic || !engines[i]->automatic(o))
+		if (engines[i]->stacks != stacks || !engines[i]->automatic ||
+		    !engines[i]->automatic(o))
 			continue;
 		if (last.code && make && o->log) {
 			snprintf(line, sizeof line, "--device auto goes on to the %s: %s",
@@ -171,7 +195,7 @@ static int open_automatic(const cr_network *network, const crocuta_session_optio
 			o->log(o->user, CROCUTA_LOG_NOTICE, line);
 		}
 		memset(&last, 0, sizeof last);
-		code = open_on(engines[i], network, o, make, session, &last);
+		code = open_on(engines[i], model, o, make, session, &last);
 	}
 	if (!code)
 		return 0;
@@ -192,19 +216,30 @@ static int open_session(const crocuta_model *model, const crocuta_session_option
 	const cr_network *network = cr_model_network(model);
 	const cr_engine *engine;
 	crocuta_session_options o;
-	int code;
+	int rank, size, code;
 
 	*session = NULL;
 	crocuta_session_options_init(&o);
 	if (given)
 		o = *given;
-	code = find_engine(o.device ? o.device : "auto", &engine, error);
-	if (!code)
-		code = check_options(&o, network, error);
+	code = crocuta_session_rank(&o, &rank, &size, error);
 	if (code)
 		return code;
-	return engine ? open_on(engine, network, &o, make, session, error)
-		      : open_automatic(network, &o, make, session, error);
+	if (size > 1 && (!o.device || !strcmp(o.device, "auto")))
+		o.device = "cuda"; /* processes share a sequence on GPUs */
+	code = find_engine(o.device ? o.device : "auto", wants_stack(network, &o), &engine, error);
+	if (!code)
+		code = check_options(&o, network, error);
+	if (!code && size > 1 && engine && !engine->follow)
+		code = cr_fail(error, CROCUTA_EARG,
+			       "%d processes were launched, but they share a sequence on GPUs and with "
+			       "hybrid models only; leave out --parallel sequence or give one process "
+			       "all GPUs (--device cuda:0,1)",
+			       size);
+	if (code)
+		return code;
+	return engine ? open_on(engine, model, &o, make, session, error)
+		      : open_automatic(model, &o, make, session, error);
 }
 
 int crocuta_session_plan(const crocuta_model *model, const crocuta_session_options *options,
@@ -231,6 +266,38 @@ void crocuta_session_free(crocuta_session *s)
 		return;
 	s->engine->close(s);
 	cr_free(s);
+}
+
+/* ---- several processes ----------------------------------------------------------------------- */
+
+int crocuta_session_rank(const crocuta_session_options *options, int *rank, int *size,
+			 crocuta_error *error)
+{
+	cr_launch launch = {.size = 1};
+	int code = 0;
+
+	if (options->parallel == CROCUTA_PARALLEL_SEQUENCE)
+		code = cr_launch_read(&launch, error);
+	*rank = launch.rank;
+	*size = launch.size > 1 ? launch.size : 1;
+	return code;
+}
+
+int crocuta_session_follow(const crocuta_model *model, const crocuta_session_options *options,
+			   crocuta_error *error)
+{
+	crocuta_session *s;
+	int rank, size, code = crocuta_session_rank(options, &rank, &size, error);
+
+	if (!code && rank == 0)
+		code = cr_fail(error, CROCUTA_EARG, "rank 0 does not follow");
+	if (!code)
+		code = crocuta_session_new(model, options, &s, error);
+	if (code)
+		return code;
+	code = s->engine->follow(s, error);
+	crocuta_session_free(s);
+	return code;
 }
 
 const crocuta_plan *crocuta_session_get_plan(const crocuta_session *s)

@@ -3,21 +3,33 @@
 
 #include <stddef.h>
 
-static uint8_t token_of(char canonical)
+const cr_vocabulary cr_vocabulary_hyenadna = {
+	.a = CR_TOKEN_A, .c = CR_TOKEN_C, .g = CR_TOKEN_G, .t = CR_TOKEN_T, .n = CR_TOKEN_N,
+	.start = CR_TOKEN_CLS, .end = CR_TOKEN_SEP, .pad = CR_TOKEN_PAD};
+
+const cr_vocabulary cr_vocabulary_evo1 = {.a = 'A', .c = 'C', .g = 'G', .t = 'T', .n = 'N',
+					  .start = 0, .end = -1, .pad = 1, .score_start = 1};
+
+const cr_vocabulary cr_vocabulary_evo2 = {
+	.a = 'A', .c = 'C', .g = 'G', .t = 'T', .n = 'N', .start = -1, .end = -1, .pad = 1};
+
+uint8_t cr_token_of(const cr_vocabulary *vocabulary, char base)
 {
-	switch (canonical) {
+	switch (base) {
 	case 'A':
-		return CR_TOKEN_A;
+	case 'a':
+		return vocabulary->a;
 	case 'C':
-		return CR_TOKEN_C;
+	case 'c':
+		return vocabulary->c;
 	case 'G':
-		return CR_TOKEN_G;
+	case 'g':
+		return vocabulary->g;
 	case 'T':
-		return CR_TOKEN_T;
-	case 'N':
-		return CR_TOKEN_N;
+	case 't':
+		return vocabulary->t;
 	default:
-		return CR_TOKEN_UNK;
+		return vocabulary->n;
 	}
 }
 
@@ -26,7 +38,8 @@ struct entry {
 	uint8_t id, valid, folded, lower_case, is_n;
 };
 
-static struct entry make_entry(unsigned char byte, const cr_token_options *options)
+static struct entry make_entry(const cr_vocabulary *vocabulary, unsigned char byte,
+			       const cr_token_options *options)
 {
 	char canonical = cr_base_canonical((char)byte);
 	struct entry entry = {0};
@@ -39,21 +52,21 @@ static struct entry make_entry(unsigned char byte, const cr_token_options *optio
 	if (options && options->softmask_n && entry.lower_case)
 		canonical = 'N';
 	entry.is_n = canonical == 'N';
-	entry.id = token_of(canonical);
-	if (entry.is_n && options && options->n_as_pad)
-		entry.id = CR_TOKEN_PAD;
+	entry.id = cr_token_of(vocabulary, canonical);
+	if (entry.is_n && options && options->n_as_pad && vocabulary->pad >= 0)
+		entry.id = (uint8_t)vocabulary->pad;
 	return entry;
 }
 
-int64_t cr_tokens_encode(const char *bases, int64_t n, const cr_token_options *options,
-			 uint8_t *out, cr_base_counts *counts)
+int64_t cr_tokens_encode(const cr_vocabulary *vocabulary, const char *bases, int64_t n,
+			 const cr_token_options *options, uint8_t *out, cr_base_counts *counts)
 {
 	struct entry table[256];
 	cr_base_counts sum = {0};
 	int64_t i;
 
 	for (int byte = 0; byte < 256; byte++)
-		table[byte] = make_entry((unsigned char)byte, options);
+		table[byte] = make_entry(vocabulary, (unsigned char)byte, options);
 	for (i = 0; i < n; i++) {
 		const struct entry *entry = &table[(unsigned char)bases[i]];
 
@@ -73,19 +86,23 @@ int64_t cr_tokens_encode(const char *bases, int64_t n, const cr_token_options *o
 	return i;
 }
 
-static uint8_t token_complement(uint8_t token)
+static uint8_t complement_of(cr_vocabulary v, uint8_t token)
 {
-	return token >= CR_TOKEN_A && token <= CR_TOKEN_T
-		       ? (uint8_t)(CR_TOKEN_A + CR_TOKEN_T - token)
-		       : token;
+	return token == v.a   ? v.t
+	       : token == v.c ? v.g
+	       : token == v.g ? v.c
+	       : token == v.t ? v.a
+			      : token;
 }
 
-void cr_tokens_reverse_complement(uint8_t *tokens, int64_t n)
+void cr_tokens_reverse_complement(const cr_vocabulary *vocabulary, uint8_t *tokens, int64_t n)
 {
-	for (int64_t i = 0, j = n - 1; i <= j; i++, j--) {
-		uint8_t left = token_complement(tokens[i]);
+	const cr_vocabulary v = *vocabulary;
 
-		tokens[i] = token_complement(tokens[j]);
+	for (int64_t i = 0, j = n - 1; i <= j; i++, j--) {
+		uint8_t left = complement_of(v, tokens[i]);
+
+		tokens[i] = complement_of(v, tokens[j]);
 		tokens[j] = left;
 	}
 }

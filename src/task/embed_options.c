@@ -5,6 +5,7 @@
 #include <crocuta/device.h>
 
 #include "base/error.h"
+#include "model/head.h"
 #include "task/embed_internal.h"
 
 void crocuta_embed_options_init(crocuta_embed_options *options)
@@ -195,13 +196,11 @@ int crocuta_embed_check(const crocuta_embed_options *options, crocuta_error *err
 static void fill_scalar(cr_embed *embed)
 {
 	const crocuta_embed_options *o = &embed->options;
-	uint8_t bases[4], n_token = crocuta_model_token(embed->model, 'N');
+	const cr_vocabulary *vocabulary = embed->passes_options.vocabulary;
+	const uint8_t bases[4] = {vocabulary->a, vocabulary->c, vocabulary->g, vocabulary->t};
+	uint8_t n_token = o->n_as_pad ? (uint8_t)vocabulary->pad : vocabulary->n;
 	int kind = CR_SCALAR_NONE;
 
-	for (int i = 0; i < 4; i++)
-		bases[i] = crocuta_model_token(embed->model, "ACGT"[i]);
-	if (o->n_as_pad)
-		n_token = CR_TOKEN_PAD;
 	if (o->track)
 		kind = *o->track == 'l' ? CR_SCALAR_LOGPROB : CR_SCALAR_ENTROPY;
 	cr_scalar_init(&embed->passes_options.scalar, kind, embed->info->vocabulary, o->classes,
@@ -214,11 +213,20 @@ int cr_embed_settle(cr_embed *embed)
 	const crocuta_model_info *info = embed->info;
 	cr_passes_options *p = &embed->passes_options;
 	int64_t specials;
+	int code;
 
-	p->cls = !strcmp(o->special_tokens, "cls-sep") || !strcmp(o->special_tokens, "model");
-	p->sep = p->cls || !strcmp(o->special_tokens, "sep");
-	p->pool_specials = !strcmp(o->special_tokens, "model");
+	p->tokens.softmask_n = o->softmask_n;
+	p->tokens.n_as_pad = o->n_as_pad;
+	code = cr_passes_use_model(p, embed->model, cr_head_specials_parse(o->special_tokens),
+				   embed->error);
+	if (code)
+		return code;
 	specials = p->cls + p->sep;
+	if (o->stream && !info->streams)
+		return cr_fail(embed->error, CROCUTA_EARG,
+			       "--stream: models of the family \"%s\" carry no state from window to "
+			       "window; leave it out, and give the context with --overlap",
+			       info->family);
 	if (o->layer > info->layers)
 		return cr_fail(embed->error, CROCUTA_EARG,
 			       "--layer %d: the model has %lld blocks, give 0 to %lld or last",
@@ -238,9 +246,6 @@ int cr_embed_settle(cr_embed *embed)
 		o->overlap = o->window / 4;
 	if (o->layer < 0)
 		o->layer = (int)info->layers;
-	if (info->vocabulary > CR_SCALAR_CLASSES_MAX)
-		return cr_fail(embed->error, CROCUTA_EMODEL, "a vocabulary of %lld rows",
-			       (long long)info->vocabulary);
 	fill_scalar(embed);
 	p->window = o->window;
 	p->overlap = o->overlap;
@@ -248,9 +253,6 @@ int cr_embed_settle(cr_embed *embed)
 	p->strands = o->strands;
 	p->pool = cr_pool_parse(o->pool);
 	p->layer = o->layer;
-	p->width = info->width;
-	p->tokens.softmask_n = o->softmask_n;
-	p->tokens.n_as_pad = o->n_as_pad;
 	embed->session_options = o->session;
 	embed->session_options.log = o->log;
 	embed->session_options.user = o->user;

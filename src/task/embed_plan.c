@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/order.h"
 #include "task/embed_internal.h"
 
 static int open_reference(cr_embed *embed)
@@ -70,6 +71,22 @@ static int check_records(const cr_embed *embed)
 		     : CROCUTA_OK;
 }
 
+/* No window is longer than a contig. Where all contigs are shorter than the model's window, memory for
+ * that would be for nothing, and of a hybrid too much. HyenaDNA is left alone: the last digits of its
+ * convolution depend on the length that is planned for. */
+static void limit_session(cr_embed *embed)
+{
+	const int64_t specials = embed->session_options.max_length - embed->options.window;
+	int64_t longest = 1;
+
+	if (!embed->reference || embed->info->changes)
+		return;
+	for (int64_t i = 0; i < cr_contigs_count(embed->contigs); i++)
+		longest = cr_larger(longest, cr_contigs_length(embed->contigs, i));
+	embed->session_options.max_length =
+		cr_smaller(embed->options.window, longest) + specials;
+}
+
 int cr_embed_open_input(cr_embed *embed)
 {
 	crocuta_embed_options *o = &embed->options;
@@ -86,6 +103,8 @@ int cr_embed_open_input(cr_embed *embed)
 	}
 	if (o->bin < 0)
 		o->bin = embed->by_record ? 0 : o->track ? 1 : 128;
+	if (!code)
+		limit_session(embed);
 	return code;
 }
 

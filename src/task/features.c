@@ -90,17 +90,16 @@ static int settle(cr_feature_stream *stream, const crocuta_model *model,
 	stream->options = *options;
 	stream->shortest = cr_head_shortest(form);
 	stream->columns = cr_head_features(form, info->width) / form->parts;
-	p->cls = form->specials == CROCUTA_SPECIALS_CLS_SEP || form->specials == CROCUTA_SPECIALS_MODEL;
-	p->sep = form->specials != CROCUTA_SPECIALS_NONE;
-	p->pool_specials = form->specials >= CROCUTA_SPECIALS_MODEL;
+	p->tokens.softmask_n = options->softmask_n;
+	p->tokens.n_as_pad = options->n_as_pad;
+	code = cr_passes_use_model(p, model, form->specials, error);
+	if (code)
+		return code;
 	p->window = cr_smaller(cr_feature_length(model, options), info->max_length - p->cls - p->sep);
 	p->overlap = p->window / 4;
 	p->strands = form->strands;
 	p->pool = pool_of(form);
 	p->layer = form->layer;
-	p->width = info->width;
-	p->tokens.softmask_n = options->softmask_n;
-	p->tokens.n_as_pad = options->n_as_pad;
 	p->longest_rows = form->parts;
 	p->smallest_bin = form->parts > 1 ? form->parts : INT64_MAX;
 	stream->session_options = *options->session;

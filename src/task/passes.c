@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/order.h"
+#include "model/head.h"
+#include "model/network.h"
 #include "seq/windows.h"
 #include "task/passes_internal.h"
 
@@ -20,6 +22,37 @@
 #define TOKENS_MOST ((int64_t)64 << 20)
 #define BATCHES_CPU 4
 #define BATCHES_GPU 64 /* between two runs a GPU waits for the host */
+
+int cr_check_token_options(const cr_token_options *options, const crocuta_model *model,
+			   crocuta_error *error)
+{
+	if (!options->n_as_pad || cr_model_vocabulary(model)->pad >= 0)
+		return CROCUTA_OK;
+	return cr_fail(error, CROCUTA_EARG,
+		       "--n-as-pad: models of the family \"%s\" have no padding token",
+		       crocuta_model_get_info(model)->family);
+}
+
+int cr_passes_use_model(cr_passes_options *options, const crocuta_model *model, int specials,
+			crocuta_error *error)
+{
+	const crocuta_model_info *info = crocuta_model_get_info(model);
+	const cr_vocabulary *vocabulary = cr_model_vocabulary(model);
+	const int own = specials == CROCUTA_SPECIALS_MODEL;
+
+	options->vocabulary = vocabulary;
+	options->width = info->width;
+	options->cls = specials == CROCUTA_SPECIALS_CLS_SEP || (own && vocabulary->start >= 0);
+	options->sep = own ? vocabulary->end >= 0 : specials != CROCUTA_SPECIALS_NONE;
+	options->pool_specials = specials >= CROCUTA_SPECIALS_MODEL &&
+				 (options->cls || options->sep);
+	if ((options->cls && vocabulary->start < 0) || (options->sep && vocabulary->end < 0))
+		return cr_fail(error, CROCUTA_EARG,
+			       "special tokens \"%s\": models of the family \"%s\" have no such "
+			       "tokens; \"model\" gives what they have",
+			       cr_head_specials_name(specials), info->family);
+	return cr_check_token_options(&options->tokens, model, error);
+}
 
 static int64_t longest_sequence(const cr_passes_options *options)
 {
@@ -236,7 +269,8 @@ int cr_passes_encode(cr_passes *passes, const cr_job *job, const cr_span *span,
 	for (int part = 0; part < 3; part++) {
 		int64_t from = cuts[part] - span->start, length = cuts[part + 1] - cuts[part], done;
 
-		done = cr_tokens_encode(letters + from, length, &passes->options.tokens, out + from,
+		done = cr_tokens_encode(passes->options.vocabulary, letters + from, length,
+					&passes->options.tokens, out + from,
 					part == 1 ? &passes->counts.letters : NULL);
 		if (done < length)
 			return cr_fail(error, CROCUTA_EINPUT,
@@ -307,14 +341,14 @@ static int add_window(cr_passes *passes, int64_t number, const cr_window *window
 	if (reverse == !cr_strand_used(options->strands, 0))
 		counted = item->reader.report;
 	if (options->cls)
-		tokens[0] = CR_TOKEN_CLS;
+		tokens[0] = (uint8_t)options->vocabulary->start;
 	if (options->sep)
-		tokens[length - 1] = CR_TOKEN_SEP;
+		tokens[length - 1] = (uint8_t)options->vocabulary->end;
 	code = cr_passes_encode(passes, job, &span, &counted, tokens + options->cls, error);
 	if (code)
 		return code;
 	if (reverse)
-		cr_tokens_reverse_complement(tokens + options->cls, bases);
+		cr_tokens_reverse_complement(options->vocabulary, tokens + options->cls, bases);
 	cr_reader_report_from(passes, &item->reader);
 	code = options->pooled ? add_segments(passes, item, error) : CROCUTA_OK;
 	batch->tokens_used += length;

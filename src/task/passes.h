@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include <crocuta/embed.h>
+#include <crocuta/head.h>
 
 #include "seq/tokens.h"
 #include "task/bins.h"
@@ -51,8 +52,9 @@ typedef struct cr_passes_options {
 	int64_t window, overlap; /* bases */
 	int stream;
 	int strands, pool, layer;
-	int cls, sep;      /* feed these special tokens around a record */
-	int pool_specials; /* and pool them as well */
+	const cr_vocabulary *vocabulary; /* of the model */
+	int cls, sep;      /* 1: feed its start and its end token around a record */
+	int pool_specials; /* and pool them as well; only where there is one */
 	cr_scalar scalar;  /* kind CR_SCALAR_NONE: vectors */
 	int64_t width;     /* D */
 	cr_token_options tokens;
@@ -76,6 +78,16 @@ typedef struct cr_passes_counts {
 } cr_passes_counts;
 
 typedef struct cr_passes cr_passes;
+
+/* What follows from the model: vocabulary, width, and which special tokens go around a record, specials
+ * being an enum crocuta_head_specials. The options' tokens are set before. EARG when the vocabulary
+ * lacks a token that is asked for; CROCUTA_SPECIALS_MODEL takes those that there are. */
+CROCUTA_CHECKED int cr_passes_use_model(cr_passes_options *options, const crocuta_model *model,
+					int specials, crocuta_error *error);
+
+/* EARG when N is to be read as a padding token that the vocabulary lacks. */
+CROCUTA_CHECKED int cr_check_token_options(const cr_token_options *options,
+					   const crocuta_model *model, crocuta_error *error);
 
 /* Bytes of the buffers besides the session's own. */
 int64_t cr_passes_bytes(const cr_passes_options *options, const crocuta_plan *plan);

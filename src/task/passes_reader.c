@@ -34,7 +34,10 @@ void cr_reader_report_from(const cr_passes *passes, cr_reader *reader)
 
 static int is_n(const cr_passes *passes, uint8_t token)
 {
-	return token == CR_TOKEN_N || (passes->options.tokens.n_as_pad && token == CR_TOKEN_PAD);
+	const cr_vocabulary *vocabulary = passes->options.vocabulary;
+
+	return token == vocabulary->n ||
+	       (passes->options.tokens.n_as_pad && token == vocabulary->pad);
 }
 
 /* Hand the vector of token t to bins, if its base is to be reported. */

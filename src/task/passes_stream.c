@@ -82,7 +82,7 @@ static int load(cr_passes *passes, const cr_job *job, int64_t from, int64_t coun
 	if (code)
 		return code;
 	if (reader->reverse)
-		cr_tokens_reverse_complement(out, count);
+		cr_tokens_reverse_complement(passes->options.vocabulary, out, count);
 	for (int64_t i = 0; i < count; i++)
 		passes->history[(from + i) & passes->history_mask] = out[i];
 	return CROCUTA_OK;

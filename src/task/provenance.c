@@ -118,8 +118,16 @@ int cr_provenance_print(cr_output *output, const char *prefix, const json_t *obj
 	return code;
 }
 
+int cr_provenance_has_shift(const crocuta_model_info *info)
+{
+	return strcmp(info->filter_shift_source, "none") != 0;
+}
+
 json_t *cr_provenance_model(const crocuta_model_info *info)
 {
+	if (!cr_provenance_has_shift(info))
+		return json_pack("{s:s, s:o, s:s}", "family", info->family, "name",
+				 cr_provenance_text(info->name), "sha256", info->sha256);
 	return json_pack("{s:s, s:o, s:s, s:f, s:s}", "family", info->family, "name",
 			 cr_provenance_text(info->name), "sha256", info->sha256, "filter_shift",
 			 info->filter_shift, "filter_shift_source", info->filter_shift_source);

@@ -37,4 +37,7 @@ void cr_provenance_add_plan(json_t *object, const crocuta_plan *plan);
 CROCUTA_CHECKED int cr_provenance_print(cr_output *output, const char *prefix,
 					const json_t *object, crocuta_error *error);
 
+/* Does the model have filters that a shift is added to? */
+int cr_provenance_has_shift(const crocuta_model_info *info);
+
 #endif

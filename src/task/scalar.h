@@ -6,13 +6,12 @@
 
 enum cr_scalar_kind { CR_SCALAR_NONE, CR_SCALAR_LOGPROB, CR_SCALAR_ENTROPY };
 
-#define CR_SCALAR_CLASSES_MAX 256
-
 typedef struct cr_scalar {
-	int kind;                               /* enum cr_scalar_kind */
-	int64_t rows;                           /* V, logits of a row */
-	int count;                              /* classes the softmax runs over */
-	uint8_t classes[CR_SCALAR_CLASSES_MAX]; /* their token ids */
+	int kind;           /* enum cr_scalar_kind */
+	int64_t rows;       /* V, logits of a row; ids, which are bytes, may reach the first 256 */
+	int all;            /* the softmax runs over all rows */
+	int64_t count;      /* classes the softmax runs over: V, 4 or 5 */
+	uint8_t classes[5]; /* their token ids when they are not all */
 } cr_scalar;
 
 /* classes: 0 all V rows, 4 the ids of A C G T, 5 those and n_token. bases: ids of A C G T. */

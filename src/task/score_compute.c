@@ -18,8 +18,18 @@ int cr_score_tokens(cr_score *score, int64_t contig, int reverse, int64_t start,
 	for (int64_t i = 0; !code && i < count; i++)
 		out[i] = score->token[out[i]];
 	if (!code && reverse)
-		cr_tokens_reverse_complement(out, count);
+		cr_tokens_reverse_complement(score->vocabulary, out, count);
 	return code;
+}
+
+int cr_score_window_tokens(cr_score *score, const cr_score_change *change, int64_t length,
+			   uint8_t *out)
+{
+	const int64_t start = change->placed.start;
+
+	if (score->lead)
+		*out++ = (uint8_t)score->vocabulary->start;
+	return cr_score_tokens(score, change->contig, change->reverse, start, start + length, out);
 }
 
 int cr_score_change_tokens(cr_score *score, const cr_score_change *change, const uint8_t *window,
@@ -42,14 +52,20 @@ int cr_score_change_tokens(cr_score *score, const cr_score_change *change, const
 			       out + inserted + inside);
 }
 
-int cr_score_is_masked(const cr_score *score, const cr_score_change *change, const uint8_t *window)
+void cr_score_look_back(const cr_score *score, const uint8_t *window, cr_score_change *change)
 {
-	const int64_t length = change->allele.at + change->placed.count - change->placed.start;
+	const int64_t at = change->allele.at - change->placed.start;
+	const int64_t length = at + change->placed.count;
 	int64_t n = 0;
 
 	for (int64_t i = 0; i < length; i++)
 		n += window[i] == score->n_token;
-	return (double)n > score->options.max_n * (double)length;
+	change->masked = (double)n > score->options.max_n * (double)length;
+	change->before = 0;
+	if (score->options.reduce != CROCUTA_REDUCE_WINDOW_MEAN)
+		return;
+	for (int64_t i = !score->lead; i < at; i++) /* nothing predicts a first token */
+		change->before += score->is_base[window[i]];
 }
 
 int64_t cr_score_compared(const cr_score *score, const uint8_t *reference, const uint8_t *tokens,

@@ -67,6 +67,9 @@ static void add_placement(facts *f, const cr_score *score)
 
 static void model_facts(facts *f, const cr_score *score)
 {
+	static const char *const reduces[] = {[CROCUTA_REDUCE_SUM] = "sum",
+					      [CROCUTA_REDUCE_MEAN] = "mean",
+					      [CROCUTA_REDUCE_WINDOW_MEAN] = "window-mean"};
 	const crocuta_score_options *o = &score->options;
 	const crocuta_model_info *info = score->info;
 	const crocuta_plan *plan = &score->report->plan;
@@ -74,14 +77,19 @@ static void model_facts(facts *f, const cr_score *score)
 
 	f->count = 0;
 	add(f, "Arch", 0, "%s", info->family);
-	add(f, "File", 0, "model.safetensors");
+	if (!strcmp(info->family, "hyenadna")) /* others may be in several files */
+		add(f, "File", 0, "model.safetensors");
 	add(f, "SHA256", 0, "%s", info->sha256);
-	cr_format_number(info->filter_shift, 9, number);
-	add(f, "FilterShift", 1, "%s", number);
+	if (cr_provenance_has_shift(info)) {
+		cr_format_number(info->filter_shift, 9, number);
+		add(f, "FilterShift", 1, "%s", number);
+	}
 	add(f, "Context", 1, "%lld", (long long)info->max_length);
 	add_placement(f, score);
 	add(f, "Strands", 0, "%s", strands_word(score));
-	add(f, "Reduce", 0, "%s", o->reduce == CROCUTA_REDUCE_MEAN ? "mean" : "sum");
+	add(f, "Reduce", 0, "%s", reduces[o->reduce]);
+	if (score->lead)
+		add(f, "StartToken", 1, "%d", score->vocabulary->start);
 	add(f, "Classes", 0, "%s", o->classes == 4 ? "acgt" : "all");
 	add(f, "MaxIndel", 1, "%lld", (long long)o->max_indel);
 	cr_format_number(o->max_n, 9, number);
@@ -239,6 +247,11 @@ static void add_tag(cr_score_header *h, enum suffix which, int text, const char 
 static void make_tags(const cr_score *score, cr_score_header *h)
 {
 	const crocuta_score_options *o = &score->options;
+	static const char *const reduces[] = {
+		[CROCUTA_REDUCE_SUM] = "summed over the positions compared",
+		[CROCUTA_REDUCE_MEAN] = "mean over the positions compared",
+		[CROCUTA_REDUCE_WINDOW_MEAN] = "summed over the positions compared and divided by "
+					       "those of the window that the model scores"};
 	const int both = o->strands == CROCUTA_STRANDS_BOTH;
 	const char *how = both ? ", averaged over the two strands"
 			  : o->strands == CROCUTA_STRANDS_FORWARD ? ", of the forward strand"
@@ -250,10 +263,9 @@ static void make_tags(const cr_score *score, cr_score_header *h)
 		h->family[i] = h->names[i];
 	}
 	add_tag(h, LLR, 0,
-		"Log-likelihood ratio in nats, ln P(ALT window) - ln P(REF window), %s over the "
-		"positions compared, from the first that differs on%s; negative means the model "
-		"finds ALT less likely than REF",
-		o->reduce == CROCUTA_REDUCE_MEAN ? "mean" : "summed", how);
+		"Log-likelihood ratio in nats, ln P(ALT window) - ln P(REF window), %s, from the "
+		"first that differs on%s; negative means the model finds ALT less likely than REF",
+		reduces[o->reduce], how);
 	if (o->strands & CROCUTA_STRANDS_FORWARD)
 		add_tag(h, LLR_FWD, 0, "%s_LLR of the forward strand alone", prefix);
 	if (o->strands & CROCUTA_STRANDS_REVERSE)

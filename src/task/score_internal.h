@@ -35,6 +35,7 @@ typedef struct cr_score_change {
 	int64_t contig;
 	int reverse, masked;
 	int64_t same; /* the change of the batch that is computed for it; itself, mostly */
+	int64_t before; /* positions of the window in front of it that a model scores */
 	/* results; compared 0: there are none */
 	int64_t compared;
 	double llr, distance;
@@ -86,6 +87,8 @@ typedef struct cr_score {
 	char type; /* enum cr_file_kind: 'v', 'z', 'b', 'u', 't', or 'n' for npy */
 	int level; /* -1: the default */
 	/* what is computed */
+	const cr_vocabulary *vocabulary;
+	int64_t lead; /* tokens in front of a window's bases: 1, its start token, or 0 */
 	cr_placement placement;
 	cr_score_softmax softmax;
 	uint8_t token[256]; /* of a byte of the FASTA */
@@ -202,17 +205,22 @@ int cr_score_compute(cr_score *score, cr_score_batch *batch);
 int cr_score_compute_reuse(cr_score *score, cr_score_batch *batch);
 int cr_score_compute_plain(cr_score *score, cr_score_batch *batch);
 
+/* Tokens of a change's window up to `length` bases, its start token first: lead + length at out. */
+int cr_score_window_tokens(cr_score *score, const cr_score_change *change, int64_t length,
+			   uint8_t *out);
+
 /* Tokens of [start, end) of a strand, reading direction. */
 int cr_score_tokens(cr_score *score, int64_t contig, int reverse, int64_t start, int64_t end,
 		    uint8_t *out);
 
-/* The alternative's tokens from `at` on, (count), into out; window: tokens of the change's window,
- * at least up to at + count. */
+/* The alternative's tokens from `at` on, (count), into out; window: bases of the change's window as
+ * tokens, at least up to at + count. */
 int cr_score_change_tokens(cr_score *score, const cr_score_change *change, const uint8_t *window,
 			   uint8_t *out);
 
-/* Too many N before and in the compared positions? */
-int cr_score_is_masked(const cr_score *score, const cr_score_change *change, const uint8_t *window);
+/* What the window in front of the change tells: too many N there and in the compared positions, and how
+ * many positions a model scores. */
+void cr_score_look_back(const cr_score *score, const uint8_t *window, cr_score_change *change);
 
 /* Which of n positions are compared: flags, and how many. */
 int64_t cr_score_compared(const cr_score *score, const uint8_t *reference, const uint8_t *tokens,

@@ -6,12 +6,11 @@
 
 #include <stdint.h>
 
-#define CR_SCORE_WIDTH_MAX 4096 /* of the vectors, so that a thread's sums fit its stack */
-#define CR_SCORE_VOCABULARY_MAX 256
+#define CR_SCORE_WIDTH_MAX 4096 /* of the vectors of changes, so that a thread's sums fit its stack */
 
 /* Which rows of the logits make the softmax. */
 typedef struct cr_score_softmax {
-	int64_t vocabulary; /* V */
+	int64_t vocabulary; /* V; ids, which are bytes, may reach the first 256 */
 	int count;          /* V, or 4 */
 	uint8_t bases[4];   /* token ids of A C G T, the four rows when count is 4 */
 } cr_score_softmax;

@@ -6,7 +6,9 @@
 
 #include "base/error.h"
 #include "io/atomic.h"
+#include "model/network.h"
 #include "task/file_type.h"
+#include "task/passes.h"
 #include "task/score_internal.h"
 
 #define READOUT_MOST 1024 /* unless asked for */
@@ -44,12 +46,12 @@ static int check_values(const crocuta_score_options *o, crocuta_error *error)
 			       "of range");
 	if (o->strands < CROCUTA_STRANDS_FORWARD || o->strands > CROCUTA_STRANDS_BOTH ||
 	    o->placement < CROCUTA_PLACEMENT_GRID || o->placement > CROCUTA_PLACEMENT_FIXED ||
-	    o->reduce < CROCUTA_REDUCE_SUM || o->reduce > CROCUTA_REDUCE_MEAN ||
+	    o->reduce < CROCUTA_REDUCE_SUM || o->reduce > CROCUTA_REDUCE_WINDOW_MEAN ||
 	    o->check_ref < CROCUTA_CHECK_REF_WARN || o->check_ref > CROCUTA_CHECK_REF_EXCLUDE ||
-	    (o->classes && o->classes != 4) || o->regions_overlap < 0 || o->regions_overlap > 2)
+	    (o->classes && o->classes != 4) || o->start_token < -1 || o->start_token > 1 || o->regions_overlap < 0 || o->regions_overlap > 2)
 		return cr_fail(error, CROCUTA_EARG,
-			       "strands, placement, reduce, check_ref, classes or regions_overlap "
-			       "has an unknown value");
+			       "strands, placement, reduce, check_ref, classes, start_token or "
+			       "regions_overlap has an unknown value");
 	if (!o->tag_prefix || !is_key(o->tag_prefix))
 		return cr_fail(error, CROCUTA_EARG,
 			       "--tag-prefix \"%.60s\": give letters, digits and _, not beginning "
@@ -201,10 +203,12 @@ static int settle_windows(cr_score *score)
 	crocuta_score_options *o = &score->options;
 	cr_placement *p = &score->placement;
 
-	if (o->window > score->info->max_length)
+	if (o->window > score->info->max_length - score->lead)
 		return cr_fail(score->error, CROCUTA_EARG,
-			       "--window %lld: the model reads at most %lld bases",
-			       (long long)o->window, (long long)score->info->max_length);
+			       "--window %lld: the model reads at most %lld bases%s",
+			       (long long)o->window,
+			       (long long)(score->info->max_length - score->lead),
+			       score->lead ? " behind its start token" : "");
 	p->window = o->window ? o->window : score->info->usable_length;
 	if (p->window < 2)
 		return cr_fail(score->error, CROCUTA_EARG,
@@ -237,40 +241,74 @@ static int settle_windows(cr_score *score)
 	return CROCUTA_OK;
 }
 
-int cr_score_settle(cr_score *score)
+/* What letters and the front of a window become. */
+static int settle_tokens(cr_score *score)
 {
 	const crocuta_score_options *o = &score->options;
-	const crocuta_model_info *info = score->info;
+	const cr_vocabulary *vocabulary = cr_model_vocabulary(score->model);
 	const cr_token_options how = {.softmask_n = o->softmask_n, .n_as_pad = o->n_as_pad};
-	int code = settle_windows(score);
+	int code = cr_check_token_options(&how, score->model, score->error);
 
 	if (code)
 		return code;
-	if (info->vocabulary > CR_SCORE_VOCABULARY_MAX || info->width > CR_SCORE_WIDTH_MAX ||
-	    !info->causal)
-		return cr_fail(score->error, CROCUTA_EMODEL,
-			       "variants are scored with causal models of at most %d classes and "
-			       "vectors of %d numbers; this one has %lld and %lld",
-			       CR_SCORE_VOCABULARY_MAX, CR_SCORE_WIDTH_MAX,
-			       (long long)info->vocabulary, (long long)info->width);
-	score->softmax.vocabulary = info->vocabulary;
-	score->softmax.count = o->classes == 4 ? 4 : (int)info->vocabulary;
+	score->vocabulary = vocabulary;
+	score->lead = o->start_token ? o->start_token > 0 : vocabulary->score_start;
+	if (score->lead && vocabulary->start < 0)
+		return cr_fail(score->error, CROCUTA_EARG,
+			       "--start-token yes: models of the family \"%s\" have none",
+			       score->info->family);
 	for (int i = 0; i < 4; i++) {
-		score->softmax.bases[i] = crocuta_model_token(score->model, "ACGT"[i]);
+		score->softmax.bases[i] = cr_token_of(vocabulary, "ACGT"[i]);
 		score->is_base[score->softmax.bases[i]] = 1;
 	}
 	for (int byte = 0; byte < 256; byte++) {
 		const char base = (char)byte;
 
-		if (!cr_tokens_encode(&base, 1, &how, &score->token[byte], NULL))
-			score->token[byte] = CR_TOKEN_N; /* never fetched */
+		if (!cr_tokens_encode(vocabulary, &base, 1, &how, &score->token[byte], NULL))
+			score->token[byte] = vocabulary->n; /* never fetched */
 	}
-	score->n_token = o->n_as_pad ? CR_TOKEN_PAD : CR_TOKEN_N;
+	score->n_token = o->n_as_pad ? (uint8_t)vocabulary->pad : vocabulary->n;
+	return CROCUTA_OK;
+}
+
+/* Models without crocuta_session_changes are computed plainly, and so are those whose sums would not fit
+ * a thread's stack. */
+static void settle_reuse(cr_score *score)
+{
+	crocuta_score_options *o = &score->options;
+	const int wide = score->info->width > CR_SCORE_WIDTH_MAX;
+
+	if (o->no_reuse || (score->info->changes && !wide))
+		return;
+	o->no_reuse = 1;
+	cr_score_log(score, CROCUTA_LOG_INFO,
+		     "every window is computed plainly: there are no shortcuts for models of the "
+		     "family \"%.40s\"%s",
+		     score->info->family, wide ? " with vectors as long as this one's" : "");
+}
+
+int cr_score_settle(cr_score *score)
+{
+	const crocuta_score_options *o = &score->options;
+	const crocuta_model_info *info = score->info;
+	int code;
+
+	if (!info->causal)
+		return cr_fail(score->error, CROCUTA_EMODEL,
+			       "variants are scored with causal models, which this one is not");
+	code = settle_tokens(score);
+	if (!code)
+		code = settle_windows(score);
+	if (code)
+		return code;
+	settle_reuse(score);
+	score->softmax.vocabulary = info->vocabulary;
+	score->softmax.count = o->classes == 4 ? 4 : (int)info->vocabulary;
 	score->session_options = o->session;
 	score->session_options.log = o->log;
 	score->session_options.user = o->user;
 	score->session_options.stream = 0;
-	score->session_options.max_length = score->placement.window;
+	score->session_options.max_length = score->lead + score->placement.window;
 	score->session_options.change_length =
 		score->placement.rest ? score->placement.window : score->placement.readout;
 	return CROCUTA_OK;

@@ -25,9 +25,10 @@ typedef struct call {
 	double *totals[2];
 } call;
 
-static int64_t sequence_length(const cr_score_change *change)
+/* Tokens of a haplotype. */
+static int64_t sequence_length(const cr_score *score, const cr_score_change *change)
 {
-	return change->allele.at - change->placed.start + change->placed.count;
+	return score->lead + change->allele.at - change->placed.start + change->placed.count;
 }
 
 static void measure(call *c, int64_t left)
@@ -35,7 +36,7 @@ static void measure(call *c, int64_t left)
 	c->changes = c->bytes = 0;
 	for (; c->changes < left && c->changes < CHANGES_MOST; c->changes++) {
 		const cr_score_change *change = &c->batch->changes[c->order[c->changes]];
-		const int64_t bytes = 2 * sequence_length(change) + change->placed.count;
+		const int64_t bytes = 2 * sequence_length(c->score, change) + change->placed.count;
 
 		if (c->changes && c->bytes + bytes > CR_SCORE_CALL_BYTES)
 			return;
@@ -65,21 +66,20 @@ static int fill(call *c)
 
 	for (int64_t i = 0; i < c->changes && !code; i++) {
 		cr_score_change *change = &c->batch->changes[c->order[i]];
-		const int64_t length = sequence_length(change), count = change->placed.count;
+		const int64_t length = sequence_length(c->score, change);
+		const int64_t lead = c->score->lead, count = change->placed.count;
 		const int64_t at = length - count;
 		uint8_t *reference = out, *alternative = out + length, *flags = out + 2 * length;
 
-		code = cr_score_tokens(c->score, change->contig, change->reverse,
-				       change->placed.start, change->placed.start + length,
-				       reference);
+		code = cr_score_window_tokens(c->score, change, length - lead, reference);
 		if (code)
 			break;
 		memcpy(alternative, reference, (size_t)at);
-		code = cr_score_change_tokens(c->score, change, reference, alternative + at);
-		change->masked = cr_score_is_masked(c->score, change, reference);
+		code = cr_score_change_tokens(c->score, change, reference + lead, alternative + at);
+		cr_score_look_back(c->score, reference + lead, change);
 		change->compared =
 			cr_score_compared(c->score, reference + at, alternative + at, count, flags);
-		if (!at) { /* nothing predicts a window's first position */
+		if (!at) { /* nothing predicts a first token */
 			change->compared -= flags[0];
 			flags[0] = 0;
 		}

@@ -34,7 +34,7 @@ static void measure(call *c, int64_t left)
 		int64_t bytes = change->placed.count;
 
 		if (is_new)
-			bytes += change->placed.end - change->placed.start;
+			bytes += c->score->lead + change->placed.end - change->placed.start;
 		if (c->changes && ((is_new && c->windows == WINDOWS_MOST) ||
 				   c->bytes + bytes > CR_SCORE_CALL_BYTES))
 			return;
@@ -70,6 +70,7 @@ static int make_room(call *c)
 /* Tokens of the call's windows and changes. */
 static int fill(call *c)
 {
+	const int64_t lead = c->score->lead;
 	crocuta_changed_sequence *sequence = NULL;
 	const cr_score_change *last = NULL;
 	uint8_t *out = c->tokens;
@@ -86,24 +87,24 @@ static int fill(call *c)
 			sequence = &c->sequences[window];
 			*sequence = (crocuta_changed_sequence){
 				.tokens = out,
-				.length = placed->end - placed->start,
+				.length = lead + placed->end - placed->start,
 				.changes = c->items + i,
 			};
-			code = cr_score_tokens(c->score, change->contig, change->reverse,
-					       placed->start, placed->end, out);
+			code = cr_score_window_tokens(c->score, change, placed->end - placed->start,
+						      out);
 			out += sequence->length;
 			c->score->report->tokens += sequence->length;
 		}
 		if (code)
 			break;
 		c->items[i] = (crocuta_change){
-			.at = change->allele.at - placed->start,
+			.at = lead + change->allele.at - placed->start,
 			.length = placed->count,
 			.tokens = out,
 		};
 		sequence->count++;
-		change->masked = cr_score_is_masked(c->score, change, sequence->tokens);
-		code = cr_score_change_tokens(c->score, change, sequence->tokens, out);
+		cr_score_look_back(c->score, sequence->tokens + lead, change);
+		code = cr_score_change_tokens(c->score, change, sequence->tokens + lead, out);
 		out += placed->count;
 		c->score->report->tokens += placed->count;
 		last = change;

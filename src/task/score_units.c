@@ -321,6 +321,8 @@ static void combine_unit(cr_score *score, const cr_score_batch *batch, cr_score_
 		value = c->llr;
 		if (score->options.reduce == CROCUTA_REDUCE_MEAN)
 			value /= (double)c->compared;
+		else if (score->options.reduce == CROCUTA_REDUCE_WINDOW_MEAN)
+			value /= (double)(c->before + c->compared);
 		compared &= c->compared > 0;
 		finite &= isfinite(value) && isfinite(c->distance);
 		unit->masked |= c->masked;

@@ -56,7 +56,7 @@ def make(directory, model, width, options):
         assert key in o, key
         o[key] = value
     config = json.load(open(os.path.join(model, "config.json")))
-    layers = config.get("n_layer")
+    layers = config.get("n_layer", config.get("num_layers"))
     classes = o["classes"].split(",")
     columns = width * (2 if o["strands"] == "concat" else 1)
     features, hidden = columns * int(o["parts"]), int(o["hidden"])

@@ -51,7 +51,7 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" typescript > terminal.txt 2>&
 	fails 2 '--regions-overlap "3": give' score --regions-overlap 3 v.vcf
 	fails 2 '--placement "centre": give grid or fixed' score --placement centre v.vcf
 	fails 2 '--strands "concat": give forward, reverse or both' score --strands concat v.vcf
-	fails 2 '--reduce "max": give sum or mean' score --reduce max v.vcf
+	fails 2 '--reduce "max": give sum, mean or window-mean' score --reduce max v.vcf
 	fails 2 '--classes "acgtn": give all or acgt' score --classes acgtn v.vcf
 	fails 2 '--readout "0": give a whole number of at least 1 or "all"' score --readout 0 v.vcf
 	fails 2 '--max-ref-mismatch "1.5": give a number from 0 to 1' score --max-ref-mismatch 1.5 v.vcf

@@ -13,6 +13,7 @@
 #include <crocuta/crocuta.h>
 
 #include "base/error.h"
+#include "model/network.h"
 #include "task/passes.h"
 
 #define MODEL "test-data/golden/hyenadna-d128-n2-m1026"
@@ -122,6 +123,7 @@ static int run(const cr_passes_options *given, const struct job_place *places, i
 	crocuta_session_options_init(&how);
 	how.threads = 1;
 	how.device = "cpu";
+	options.vocabulary = cr_model_vocabulary(model);
 	options.width = WIDTH;
 	options.smallest_bin = bin ? bin : INT64_MAX;
 	options.longest_rows = BASES;

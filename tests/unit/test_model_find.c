@@ -212,8 +212,9 @@ static void names_foreign_weights(void **state)
 		{"tokenizer.pt", "tokenizer.pt is a PyTorch pickle"},
 		{"weights.ckpt", "weights.ckpt is a PyTorch Lightning checkpoint"},
 		{"pytorch_model-00001-of-00002.bin", "tools/convert_ckpt.py"},
-		{"model-00001-of-00002.safetensors", "under another name"},
-		{"model.safetensors.index.json", "split into shards, which is not supported here"},
+		{"weights.safetensors", "under another name"},
+		{"model-00001-of-00002.safetensors", "fetch the others"},
+		{"model.safetensors.index.json", "model.safetensors.index.json: "},
 	};
 
 	(void)state;

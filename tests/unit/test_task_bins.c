@@ -243,6 +243,29 @@ static void scalars(void **state)
 	assert_true(fabs(cr_scalar_value(&scalar, logits, 7) - log(5)) < 1e-6);
 }
 
+/* A vocabulary of bytes and more: rows that no id reaches are in the softmax. */
+static void scalars_of_many_classes(void **state)
+{
+	static const uint8_t bases[4] = {'A', 'C', 'G', 'T'};
+	float logits[512];
+	cr_scalar scalar;
+
+	(void)state;
+	for (int i = 0; i < 512; i++)
+		logits[i] = i < 300 ? -3 : 2;
+	logits['C'] = 7;
+	cr_scalar_init(&scalar, CR_SCALAR_LOGPROB, 512, 0, bases, 'N');
+	assert_true(fabs(cr_scalar_value(&scalar, logits, 'C') - 7 +
+			 log(299 * exp(-3) + 212 * exp(2) + exp(7))) < 1e-5);
+	cr_scalar_init(&scalar, CR_SCALAR_LOGPROB, 512, 5, bases, 'N');
+	assert_true(fabs(cr_scalar_value(&scalar, logits, 'N') + 3 + log(4 * exp(-3) + exp(7))) <
+		    1e-5);
+	cr_scalar_init(&scalar, CR_SCALAR_ENTROPY, 512, 0, bases, 'N');
+	for (int i = 0; i < 512; i++)
+		logits[i] = 1;
+	assert_true(fabs(cr_scalar_value(&scalar, logits, 'C') - log(512)) < 1e-5);
+}
+
 static void writers_by_name_and_suffix(void **state)
 {
 	char path[100];
@@ -279,6 +302,7 @@ int main(void)
 		cmocka_unit_test(memory_that_fails),
 		cmocka_unit_test(finite),
 		cmocka_unit_test(scalars),
+		cmocka_unit_test(scalars_of_many_classes),
 		cmocka_unit_test(writers_by_name_and_suffix),
 	};
 

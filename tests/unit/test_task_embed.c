@@ -15,6 +15,7 @@
 #include <crocuta/crocuta.h>
 
 #include "base/memory.h"
+#include "model/model_internal.h"
 
 #define MODEL "test-data/golden/hyenadna-d128-n2-m1026"
 
@@ -183,6 +184,115 @@ static void every_allocation_may_fail(void **state)
 	loop_over_failures(&options);
 }
 
+/* Rows of an npy file of `rows` x 128 numbers. */
+static float *read_rows(int64_t rows)
+{
+	float *values = calloc((size_t)rows * 128, sizeof *values);
+	FILE *stream = fopen(output, "rb");
+
+	assert_non_null(values);
+	assert_non_null(stream);
+	assert_int_equal(fseek(stream, -(long)(rows * 128 * 4), SEEK_END), 0);
+	assert_int_equal(fread(values, sizeof *values, (size_t)rows * 128, stream), rows * 128);
+	fclose(stream);
+	return values;
+}
+
+static int add_hidden(void *user, int64_t sequence, int64_t first, int64_t count,
+		      const float *hidden, const float *logits)
+{
+	double *sum = user;
+
+	(void)sequence;
+	(void)first;
+	(void)logits;
+	for (int64_t i = 0; i < count * 128; i++)
+		sum[i % 128] += (double)hidden[i];
+	return 0;
+}
+
+/* Is `row` the mean over the second record and the tokens that are not -1 around it? */
+static void check_mean(const float *row, int start, int end)
+{
+	uint8_t tokens[8];
+	crocuta_sequence sequence = {.tokens = tokens};
+	double sum[128] = {0};
+	const crocuta_request request = {
+		.layer = -1, .want_hidden = 1, .rows = add_hidden, .user = sum};
+	crocuta_session *session;
+
+	if (start >= 0)
+		tokens[sequence.length++] = (uint8_t)start;
+	for (int i = 0; i < 6; i++)
+		tokens[sequence.length++] = crocuta_model_token(model, "TTGACA"[i]);
+	if (end >= 0)
+		tokens[sequence.length++] = (uint8_t)end;
+	assert_int_equal(crocuta_session_new(model, NULL, &session, NULL), 0);
+	assert_int_equal(crocuta_session_run(session, &sequence, 1, &request, NULL), 0);
+	crocuta_session_free(session);
+	for (int i = 0; i < 128; i++)
+		assert_true(fabs(sum[i] / (double)sequence.length - (double)row[i]) <= 1e-4);
+}
+
+/* Give the model another vocabulary, and what goes with a family that carries no state. */
+static void families_have_their_own_special_tokens(void **state)
+{
+	static const int16_t around[][2] = {{0, 1}, {2, -1}, {-1, -1}};
+	static cr_vocabulary vocabulary;
+	static cr_family family;
+	const crocuta_model kept = *model;
+
+	(void)state;
+	vocabulary = *kept.family->vocabulary;
+	family = *kept.family;
+	family.vocabulary = &vocabulary;
+	model->family = &family;
+	model->info.streams = 0;
+	for (int i = 0; i < 3; i++) {
+		const int needs = 2 - (around[i][0] < 0) - (around[i][1] < 0);
+		crocuta_embed_options options = options_for_test();
+		crocuta_embed_report report;
+		crocuta_error error = {0};
+		float *rows;
+
+		vocabulary.start = around[i][0];
+		vocabulary.end = around[i][1];
+		options.per_record = 1;
+		options.bin = -1;
+		options.window = 64;
+		options.overlap = 0;
+		options.strands = CROCUTA_STRANDS_FORWARD;
+		options.special_tokens = "model";
+		assert_int_equal(crocuta_embed_run(model, &options, &report, &error), 0);
+		assert_int_equal(report.tokens, 22 + 6 + 2 * needs);
+		rows = read_rows(2);
+		check_mean(rows + 128, around[i][0], around[i][1]);
+		free(rows);
+		remove_outputs();
+		options.special_tokens = "cls-sep";
+		assert_int_equal(crocuta_embed_plan(model, &options, &report, &error),
+				 needs == 2 ? 0 : CROCUTA_EARG);
+		if (needs < 2)
+			assert_non_null(strstr(error.message, "have no such tokens"));
+	}
+	for (int i = 0; i < 2; i++) {
+		crocuta_embed_options options = options_for_test();
+		crocuta_embed_report report;
+		crocuta_error error = {0};
+
+		options.window = 0;
+		options.overlap = -1;
+		options.stream = i;
+		options.n_as_pad = !i;
+		vocabulary.pad = -1;
+		assert_int_equal(crocuta_embed_plan(model, &options, &report, &error),
+				 CROCUTA_EARG);
+		assert_non_null(strstr(error.message, i ? "--stream: models of the family \"hyena"
+							: "have no padding token"));
+	}
+	*model = kept;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -190,6 +300,7 @@ int main(void)
 		cmocka_unit_test(a_caller_can_stop),
 		cmocka_unit_test(an_error_record_is_optional),
 		cmocka_unit_test(every_allocation_may_fail),
+		cmocka_unit_test(families_have_their_own_special_tokens),
 	};
 
 	return cmocka_run_group_tests(tests, prepare, clean);

@@ -13,7 +13,7 @@ static void check_numbers(const crocuta_score_options *o)
 	run(o);
 	crocuta_session_options_init(&how);
 	how.device = o->session.device;
-	how.max_length = o->window;
+	how.max_length = o->window + 1;
 	how.threads = 1;
 	assert_int_equal(crocuta_session_new(model, &how, &session, NULL), 0);
 	for (int i = 0; i < row_count; i++) {
@@ -70,6 +70,88 @@ static void numbers_are_those_of_whole_windows(void **state)
 	options.session.device = "reference";
 	options.strands = CROCUTA_STRANDS_FORWARD;
 	check_numbers(&options);
+}
+
+/* Means of whole windows, and a token in front of them. */
+static void means_and_start_tokens(void **state)
+{
+	crocuta_score_options options = options_for_test();
+
+	(void)state;
+	write_variants();
+	options.window = 40;
+	options.readout = 8;
+	options.reduce = CROCUTA_REDUCE_WINDOW_MEAN;
+	for (int how = 0; how < 4; how++) {
+		options.no_reuse = how & 1;
+		options.start_token = how > 1;
+		options.placement = how % 3 ? CROCUTA_PLACEMENT_FIXED : CROCUTA_PLACEMENT_GRID;
+		check_numbers(&options);
+	}
+	options.no_reuse = 0;
+	options.reduce = CROCUTA_REDUCE_SUM;
+	check_numbers(&options);
+}
+
+/* A family whose published scores have a start token, and which takes no changes. */
+static void another_family(void **state)
+{
+	crocuta_score_options options = options_for_test();
+	crocuta_score_report report;
+	crocuta_error error = {0};
+	char *text;
+
+	(void)state;
+	write_variants();
+	options.window = 40;
+	options.readout = 8;
+	be_another(1);
+	check_numbers(&options);
+	text = read_file(output);
+	assert_non_null(strstr(text, ",StartToken=\"2\""));
+	assert_non_null(strstr(text, ",Reuse=\"no\""));
+	assert_null(strstr(text, "FilterShift"));
+	assert_null(strstr(text, "model.safetensors"));
+	free(text);
+	options.start_token = -1;
+	check_numbers(&options);
+	text = read_file(output);
+	assert_null(strstr(text, "StartToken"));
+	free(text);
+	options.start_token = 0;
+	options.window = 1026; /* and the token */
+	assert_int_equal(crocuta_score_plan(model, &options, &report, &error), CROCUTA_EARG);
+	assert_non_null(strstr(error.message, "at most 1025 bases behind its start token"));
+	options.window = 0;
+	options.readout = 0;
+	assert_int_equal(crocuta_score_plan(model, &options, &report, &error), 0);
+	assert_true(report.window == 1025 && !report.reuse);
+	options.n_as_pad = 1;
+	error = (crocuta_error){0};
+	assert_int_equal(crocuta_score_plan(model, &options, &report, &error), CROCUTA_EARG);
+	assert_non_null(strstr(error.message, "\"another\" have no padding token"));
+	be_another(0);
+}
+
+static void no_start_token(void **state)
+{
+	static cr_vocabulary vocabulary;
+	static cr_family family;
+	const cr_family *kept = model->family;
+	crocuta_score_options options = options_for_test();
+	crocuta_score_report report;
+	crocuta_error error = {0};
+
+	(void)state;
+	vocabulary = *kept->vocabulary;
+	vocabulary.start = -1;
+	family = *kept;
+	family.vocabulary = &vocabulary;
+	model->family = &family;
+	options.start_token = 1;
+	assert_int_equal(crocuta_score_plan(model, &options, &report, &error), CROCUTA_EARG);
+	assert_non_null(strstr(error.message, "have none"));
+	model->family = kept;
 }
 
 /* ---- what must not matter -------------------------------------------------------------------- */
@@ -515,6 +597,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_are_those_of_whole_windows),
+		cmocka_unit_test(means_and_start_tokens),
+		cmocka_unit_test(another_family),
+		cmocka_unit_test(no_start_token),
 		cmocka_unit_test(threads_and_shards_do_not_matter),
 		cmocka_unit_test(order_and_spelling_do_not_matter),
 		cmocka_unit_test(strands_change_places_with_the_genome),

@@ -26,13 +26,13 @@ static void log_probabilities(void **state)
 	uint32_t seed = 1;
 
 	(void)state;
-	for (int v = 4; v <= 17; v++) {
+	for (int v = 4; v <= 512; v = v == 17 ? 512 : v + 1) {
 		const cr_score_softmax softmax = {.vocabulary = v, .count = v};
 
 		for (int i = 0; i < 2000; i++) {
 			const float scale = i % 4 == 0 ? 100 : i % 4 == 1 ? 1e4f : 3;
-			const int target = i % v;
-			float logits[17];
+			const int target = i % v % 256;
+			float logits[512];
 
 			for (int k = 0; k < v; k++) {
 				seed = seed * 1664525u + 1013904223u;

@@ -18,6 +18,7 @@
 #include <crocuta/crocuta.h>
 
 #include "base/memory.h"
+#include "model/model_internal.h"
 
 #define MODEL "test-data/golden/hyenadna-d128-n2-m1026"
 #define LENGTH 3000
@@ -89,6 +90,34 @@ static int prepare(void **state)
 	if (crocuta_model_open(MODEL, NULL, &model, &error))
 		fail_msg("%s", error.message);
 	return 0;
+}
+
+/* Make the model one of a family that starts sequences with a token, has neither end nor padding,
+ * takes no changes and has no filter to shift; or, with 0, what it was. */
+static void be_another(int other)
+{
+	static cr_vocabulary vocabulary;
+	static cr_family family;
+	static crocuta_model kept;
+
+	if (!other) {
+		model->info = kept.info;
+		model->family = kept.family;
+		return;
+	}
+	kept = *model;
+	vocabulary = *kept.family->vocabulary;
+	vocabulary.start = CR_TOKEN_BOS;
+	vocabulary.end = vocabulary.pad = -1;
+	vocabulary.score_start = 1;
+	family = *kept.family;
+	family.vocabulary = &vocabulary;
+	model->family = &family;
+	model->info.family = "another";
+	model->info.filter_shift_source = "none";
+	model->info.filter_shift = 0;
+	model->info.changes = model->info.streams = 0;
+	model->info.usable_length = model->info.max_length - 1;
 }
 
 static int clean(void **state)
@@ -255,7 +284,7 @@ typedef struct sums {
 	const haplotype *haplotype[2];
 	plain place;
 	double log_probability[2];
-	int64_t compared;
+	int64_t compared, lead;
 	double vector[2][128];
 } sums;
 
@@ -266,7 +295,7 @@ static int add_rows(void *user, int64_t side, int64_t first, int64_t count, cons
 	const int64_t v = crocuta_model_get_info(model)->vocabulary;
 
 	for (int64_t i = 0; i < count; i++, hidden += 128, logits += v) {
-		int64_t position = s->place.start + first + i, next = position + 1;
+		int64_t position = s->place.start - s->lead + first + i, next = position + 1;
 		double sum = 0;
 
 		if (position >= s->place.at)
@@ -298,6 +327,7 @@ static void judge(crocuta_session *session, const crocuta_score_options *o, cons
 	static haplotype h[2];
 	static uint8_t tokens[2][2048];
 	const int two = !strcmp(r->chrom, "two");
+	const cr_vocabulary *vocabulary = cr_model_vocabulary(model);
 	crocuta_sequence sequences[2];
 	sums s = {.options = o, .haplotype = {&h[0], &h[1]}};
 	crocuta_request request = {
@@ -307,11 +337,16 @@ static void judge(crocuta_session *session, const crocuta_score_options *o, cons
 	for (int k = 0; k < 2; k++)
 		make_haplotype(forward + (two ? 500 : 0), two ? 300 : LENGTH, r, k, reverse, &h[k]);
 	s.place = find_place(o, &h[0], &h[1]);
+	s.lead = o->start_token ? o->start_token > 0 : vocabulary->score_start;
 	for (int k = 0; k < 2; k++) {
-		sequences[k] = (crocuta_sequence){
-			.tokens = tokens[k], .length = s.place.at + s.place.count - s.place.start};
-		for (int64_t i = 0; i < sequences[k].length; i++)
-			tokens[k][i] = crocuta_model_token(model, h[k].bases[s.place.start + i]);
+		const int64_t length = s.place.at + s.place.count - s.place.start;
+
+		sequences[k] =
+			(crocuta_sequence){.tokens = tokens[k], .length = s.lead + length};
+		tokens[k][0] = (uint8_t)vocabulary->start;
+		for (int64_t i = 0; i < length; i++)
+			tokens[k][s.lead + i] =
+				crocuta_model_token(model, h[k].bases[s.place.start + i]);
 	}
 	assert_int_equal(crocuta_session_run(session, sequences, 2, &request, NULL), 0);
 	for (int d = 0; d < 128; d++) {
@@ -323,6 +358,11 @@ static void judge(crocuta_session *session, const crocuta_score_options *o, cons
 	*scale += fabs(s.log_probability[1]) + fabs(s.log_probability[0]);
 	if (o->reduce == CROCUTA_REDUCE_MEAN)
 		*llr /= (double)s.compared;
+	if (o->reduce == CROCUTA_REDUCE_WINDOW_MEAN) {
+		for (int64_t i = s.place.start + !s.lead; i < s.place.at; i++)
+			s.compared += h[0].bases[i] != 'N';
+		*llr /= (double)s.compared;
+	}
 	*distance = 1 - ab / sqrt(aa * bb);
 	*edge |= s.place.edge;
 }

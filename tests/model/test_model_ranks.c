@@ -1,0 +1,166 @@
+/* test_model_ranks.c - a sequence shared by ranks gives what one rank gives: attention, modal filters,
+ * explicit filters, HyenaDNA's long filter in both of its forms; lengths that no number of ranks divides.
+ */
+#define _GNU_SOURCE
+#include "made_model.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#define LENGTH 3001
+#else
+#define LENGTH 20000
+#endif
+
+static const char *const devices[] = {"cpu:2", "cpu:3", "cpu:4", "cpu:8"};
+
+static crocuta_session *session_on(const crocuta_model *model, const char *device, int64_t length)
+{
+	crocuta_session_options options;
+
+	crocuta_session_options_init(&options);
+	options.device = device;
+	options.threads = 2;
+	options.max_length = length;
+	options.parallel = strchr(device, ':') ? CROCUTA_PARALLEL_SEQUENCE : CROCUTA_PARALLEL_AUTO;
+	return new_session(model, &options);
+}
+
+static void run(crocuta_session *session, const uint8_t *tokens, int64_t length, int layer,
+		collected *c)
+{
+	const crocuta_sequence q = {.tokens = tokens, .length = length};
+	const crocuta_request request = {
+		.layer = layer, .want_hidden = 1, .rows = collect_rows, .user = c};
+	crocuta_error error = {0};
+
+	for (int64_t i = 0; i < length * c->width; i++)
+		c->hidden[i] = NAN;
+	if (crocuta_session_run(session, &q, 1, &request, &error))
+		fail_msg("%s", error.message);
+}
+
+/* Random bases as tokens, and some N. */
+static void fill_tokens(const crocuta_model *model, uint8_t *tokens, int64_t length)
+{
+	uint32_t seed = 7;
+
+	for (int64_t i = 0; i < length; i++) {
+		seed = seed * 1664525 + 1013904223;
+		tokens[i] = crocuta_model_token(model, i % 997 < 5 ? 'N' : "ACGT"[seed >> 30]);
+	}
+}
+
+/* On all numbers of ranks against `single`; lengths cut the sequence short. */
+static void compare(const crocuta_model *model, const char *single, const int64_t *lengths,
+		    int count)
+{
+	uint8_t *tokens = malloc(LENGTH);
+	collected expected, c;
+
+	fill_tokens(model, tokens, LENGTH);
+	for (int i = 0; i < count; i++) {
+		crocuta_session *one = session_on(model, single, lengths[i]);
+
+		collect_new(&expected, model, 1, lengths[i]);
+		collect_new(&c, model, 1, lengths[i]);
+		run(one, tokens, lengths[i], -1, &expected);
+		crocuta_session_free(one);
+		for (size_t d = 0; d < sizeof devices / sizeof *devices; d++) {
+			crocuta_session *session = session_on(model, devices[d], lengths[i]);
+			double off;
+
+			run(session, tokens, lengths[i], -1, &c);
+			crocuta_session_free(session);
+			off = largest_difference(c.hidden, expected.hidden, lengths[i] * c.width);
+			if (!(off <= 1e-4))
+				fail_msg("%lld tokens on %s: hidden off by %g", (long long)lengths[i],
+					 devices[d], off);
+		}
+		collect_free(&expected);
+		collect_free(&c);
+	}
+	free(tokens);
+}
+
+static void evo1(void **state)
+{
+	const int64_t lengths[] = {LENGTH, 1, 2, 130, 1151};
+	crocuta_model *model = open_model("test-data/golden/evo1-d128-n6-rope16");
+
+	(void)state;
+	compare(model, "cpu", lengths, 5);
+	crocuta_model_close(model);
+}
+
+static void evo2(void **state)
+{
+	const int64_t lengths[] = {LENGTH, 1, 9, 131, 2049};
+	crocuta_model *model = open_model("test-data/golden/evo2-d128-n8");
+
+	(void)state;
+	compare(model, "cpu", lengths, 5);
+	crocuta_model_close(model);
+}
+
+/* "cpu" is the engine of HyenaDNA itself here, another program than the ranks'. */
+static void hyenadna(void **state)
+{
+	const int64_t lengths[] = {1, 7, 500, 1026};
+	crocuta_model *model = open_model("test-data/golden/hyenadna-d128-n2-m1026");
+
+	(void)state;
+	compare(model, "cpu", lengths, 4);
+	compare(model, "cpu:1", lengths, 4);
+	crocuta_model_close(model);
+}
+
+static void hyenadna_near_far(void **state)
+{
+	const int64_t lengths[] = {LENGTH, 16385};
+	crocuta_model *model = made_model("--width 40 --inner 64 --layers 2 --max-length 65538");
+	crocuta_session_options options;
+	crocuta_plan plan;
+	crocuta_error error = {0};
+
+	(void)state;
+	crocuta_session_options_init(&options);
+	options.device = "cpu:4";
+	options.parallel = CROCUTA_PARALLEL_SEQUENCE;
+	options.max_length = 20000;
+	assert_int_equal(crocuta_session_plan(model, &options, &plan, &error), 0);
+	assert_string_equal(plan.convolution, "nearfar");
+	assert_int_equal(plan.ranks, 4);
+	compare(model, "cpu", lengths, LENGTH < 16385 ? 1 : 2);
+	crocuta_model_close(model);
+}
+
+static void hyenadna_rough(void **state)
+{
+	const int64_t lengths[] = {LENGTH};
+	crocuta_model *model = made_model("--width 40 --inner 64 --layers 2 --max-length 65538 --rough");
+	crocuta_session_options options;
+	crocuta_plan plan;
+	crocuta_error error = {0};
+
+	(void)state;
+	crocuta_session_options_init(&options);
+	options.device = "cpu:3";
+	options.parallel = CROCUTA_PARALLEL_SEQUENCE;
+	options.max_length = 20000;
+	assert_int_equal(crocuta_session_plan(model, &options, &plan, &error), 0);
+	assert_string_equal(plan.convolution, "fft");
+	compare(model, "cpu", lengths, 1);
+	crocuta_model_close(model);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(evo1),
+		cmocka_unit_test(evo2),
+		cmocka_unit_test(hyenadna),
+		cmocka_unit_test(hyenadna_near_far),
+		cmocka_unit_test(hyenadna_rough),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
