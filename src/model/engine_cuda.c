@@ -7,12 +7,14 @@
 
 #include <crocuta/device.h>
 
+#include "backend/cuda/parts.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/order.h"
 #include "model/cuda_filters.h"
 #include "model/engine_cuda.h"
+#include "model/engine_cuda_parts.h"
 #include "model/gpu_list.h"
 
 /* Padded rows of a batch of short sequences: enough to fill a GPU. */
@@ -270,7 +272,8 @@ static int64_t device_bytes(const cr_gpu *gpu, const cr_network *network)
 static int64_t values_bytes(const cr_gpu *gpu, const cr_network *network)
 {
 	return network->width *
-	       cr_larger(4 * gpu->output_rows, 8 * cr_smaller(CR_CUDA_RANGES, gpu->options.rows));
+	       cr_larger(4 * gpu->output_rows,
+			 8 * cr_smaller(cr_cuda_ranges(&gpu->options), gpu->options.rows));
 }
 
 /* Host memory for a GPU. */
@@ -291,7 +294,7 @@ static int64_t host_bytes(const cr_gpu *gpu, const cr_network *network)
 static void set_rows(cr_gpu *gpu, int64_t rows)
 {
 	gpu->options.rows = rows;
-	gpu->output_rows = cr_smaller(rows, CR_CUDA_OUTPUT_ROWS);
+	gpu->output_rows = cr_smaller(rows, cr_cuda_output_rows(&gpu->options));
 }
 
 /* Half as many rows, or as few as must be. */
@@ -315,17 +318,21 @@ static int plan_rows(cr_gpu *gpu, const crocuta_session *session, int sharing,
 	if (options->keep)
 		gpu->least_rows = cr_larger(options->length,
 					    cr_cuda_change_length(session->change_length + 2));
+	if (options->parts > 1)
+		rows = gpu->least_rows = cr_cuda_cut_most(options->length, options->block,
+							  options->rank, options->parts);
 	set_rows(gpu, cr_larger(rows, gpu->least_rows));
 	while ((needed = device_bytes(gpu, session->network)) > (int64_t)limit) {
 		if (options->rows == gpu->least_rows)
 			return cr_fail(
 				error, CROCUTA_EMEMORY,
 				"GPU %d needs %.2f GB for %lld tokens at a time, and %.2f GB "
-				"of its memory can be had; try a shorter --window%s%s or "
+				"of its memory can be had; try a shorter --window%s%s%s or "
 				"another --device",
 				options->device, (double)needed / 1e9, (long long)gpu->least_rows,
 				limit / 1e9, options->dtype == CR_CUDA_BF16 ? "" : ", --dtype bf16",
-				options->keep ? ", --no-reuse" : "");
+				options->keep ? ", --no-reuse" : "",
+				options->parts > 1 ? ", more GPUs" : "");
 		set_rows(gpu, fewer_rows(gpu));
 	}
 	gpu->planned_rows = options->rows;
@@ -337,15 +344,20 @@ static void fill_plan(crocuta_session *session, const cr_gpus *gpus)
 {
 	crocuta_plan *p = &session->plan;
 
-	p->batch = p->workspace_bytes = p->device_bytes = 0;
+	p->batch = p->workspace_bytes = p->device_bytes = p->rank_bytes = 0;
 	for (int i = 0; i < gpus->count; i++) {
 		const cr_gpu *gpu = &gpus->gpu[i];
+		const int64_t bytes = gpu->cuda ? cr_cuda_allocated(gpu->cuda)
+						: device_bytes(gpu, session->network);
 
 		p->batch += gpu->options.rows / gpu->options.length;
 		p->workspace_bytes += host_bytes(gpu, session->network);
-		p->device_bytes += gpu->cuda ? cr_cuda_allocated(gpu->cuda)
-					     : device_bytes(gpu, session->network);
+		p->device_bytes += bytes;
+		p->rank_bytes = cr_larger(p->rank_bytes, bytes);
 	}
+	p->ranks = gpus->shares ? gpus->count : 1;
+	if (gpus->shares)
+		p->batch = 1;
 	p->gather = GATHER_BATCHES * p->batch;
 	p->total_bytes = p->workspace_bytes;
 	p->devices = gpus->count;
@@ -364,6 +376,8 @@ static int plan_gpu(crocuta_session *session, cr_gpus *gpus, int index,
 	gpu->options.rank = session->plan.far_rank;
 	gpu->options.taps = taps;
 	gpu->options.user = gpus;
+	gpu->options.parts = gpus->shares ? gpus->count : 1;
+	gpu->options.part = gpus->shares ? index : 0;
 	for (int i = 0; i < gpus->count; i++)
 		sharing += gpus->gpu[i].options.device == gpu->options.device;
 	return plan_rows(gpu, session, sharing, o, error);
@@ -390,6 +404,9 @@ static int cuda_open(crocuta_session *session, const crocuta_session_options *o,
 		code = open_filters(session, gpus, error);
 	if (!code)
 		code = choose_convolution(session, gpus, o, length, error);
+	gpus->shares = o->parallel == CROCUTA_PARALLEL_SEQUENCE && gpus->count > 1;
+	if (!code && gpus->shares)
+		code = cr_gpu_parts_check(session, o, length, error);
 	for (int i = 0; !code && i < gpus->count; i++)
 		code = plan_gpu(session, gpus, i, o, length, error);
 	if (code)
@@ -547,10 +564,13 @@ static void log_gpus(const cr_gpus *gpus)
 			gpus->log(gpus->log_user, CROCUTA_LOG_WARNING, line);
 		}
 		snprintf(line, sizeof line,
-			 "GPU %d: %s, %s, batches of %lld windows, %.2f GB of its memory",
+			 "GPU %d: %s, %s, %s of %lld %s, %.2f GB of its memory",
 			 gpu->options.device, gpu->device.name,
 			 gpu->options.dtype == CR_CUDA_BF16 ? "bf16" : "f32",
-			 (long long)(gpu->options.rows / gpu->options.length),
+			 gpus->shares ? "a part" : "batches",
+			 (long long)(gpus->shares ? gpu->options.rows
+						  : gpu->options.rows / gpu->options.length),
+			 gpus->shares ? "positions of each window" : "windows",
 			 (double)cr_cuda_allocated(gpu->cuda) / 1e9);
 		gpus->log(gpus->log_user, CROCUTA_LOG_NOTICE, line);
 	}
@@ -560,8 +580,10 @@ static int cuda_prepare(crocuta_session *session, crocuta_error *error)
 {
 	cr_gpus *gpus = session->state;
 	const double start = cr_wall_seconds();
-	const int code = make_gpus(gpus, session->network, error);
+	int code = make_gpus(gpus, session->network, error);
 
+	if (!code && gpus->shares)
+		code = cr_gpu_parts_new(gpus, session->network, error);
 	gpus->times.prepare = cr_wall_seconds() - start;
 	if (code)
 		return code;
@@ -576,6 +598,7 @@ static void cuda_close(crocuta_session *session)
 
 	if (!gpus)
 		return;
+	cr_gpu_parts_free(gpus->parts);
 	for (int i = 0; i < gpus->count; i++) {
 		free_made(&gpus->gpu[i]);
 		cr_free(gpus->gpu[i].changes);

@@ -2,7 +2,8 @@
  *
  * A call is cut into batches of one padded length, a batch into parts whose results fit a slot.
  * While the host handles the results of one part, the GPU computes the next. What a sequence gives
- * depends on its own padded length alone, never on its batch, its GPU or their number.
+ * depends on its own padded length alone, never on its batch, its GPU or their number. Or each sequence is
+ * cut into as many parts as there are GPUs, and all compute it together: engine_cuda_parts.c.
  */
 #ifndef CR_MODEL_ENGINE_CUDA_H
 #define CR_MODEL_ENGINE_CUDA_H
@@ -23,6 +24,7 @@ typedef struct cr_gpu_piece {
 		count; /* rows or segments of the sequence; of a change its number, its rows */
 	int64_t at;    /* row in the slot's results */
 	int64_t place; /* of a change: its sequence in the batch */
+	int open;      /* the last segment goes on in what the next GPU has of the sequence */
 } cr_gpu_piece;
 
 enum cr_gpu_slot_state { CR_GPU_FREE, CR_GPU_BUSY, CR_GPU_READY };
@@ -68,9 +70,13 @@ typedef struct cr_gpu {
 	int64_t change_capacity;
 } cr_gpu;
 
+struct cr_gpu_parts;
+
 typedef struct cr_gpus {
 	int count;
 	cr_gpu *gpu;                  /* (count) */
+	int shares;                   /* GPUs share each sequence (--parallel sequence), */
+	struct cr_gpu_parts *parts;   /* and are connected */
 	cr_implicit_filter *implicit; /* (N) */
 	int threads;                  /* of the host, for the rows functions of changes */
 	crocuta_log_fn *log;          /* while the session is made */

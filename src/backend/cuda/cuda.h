@@ -57,6 +57,9 @@ typedef struct cr_cuda_options {
 	int rank;          /* of it, at most 16 */
 	cr_cuda_taps *taps;
 	void *user;
+	/* above 1: the object computes one of so many parts of a sequence (parts.h), with others on
+	 * other GPUs: `rows` are at least cr_cuda_cut_most, and keep is 0 */
+	int parts, part;
 } cr_cuda_options;
 
 /* The near/far form's limit, by shared memory: blocks of a sequence (rank up to 8: pairs of blocks). */
@@ -103,6 +106,23 @@ int64_t cr_cuda_change_length(int64_t rows);
 int cr_cuda_forward(cr_cuda *cuda, int slot, const uint8_t *tokens, int64_t batch, int64_t length,
 		    int layer, crocuta_error *error);
 
+/* Of an object with `parts`: queue passes 0 .. layer over its part of one sequence of `length`, padded, together with
+ * the same call for all other parts that are not empty; tokens: the part's. Its rows are rows 0 .. of the batch.
+ * comm (src/comm/comm.h): the part's end, of as many ranks as there are parts, whose messages are of this device's
+ * memory and ordered by cr_cuda_queue. NULL: nothing is exchanged and the rows are good for nothing, but all
+ * kernels have been loaded: while one GPU waits for a message that another is to send, nothing should be. */
+struct cr_comm;
+int cr_cuda_forward_part(cr_cuda *cuda, int slot, const uint8_t *tokens, int64_t length, int layer,
+			 struct cr_comm *comm, crocuta_error *error);
+
+/* The object's stream, a cudaStream_t. */
+void *cr_cuda_queue(const cr_cuda *cuda);
+
+/* For ranks that are threads: wait until all that is queued is computed; copy from any device's memory to this
+ * one's, behind what is queued, done on return. EDEVICE. */
+int cr_cuda_settle(cr_cuda *cuda, crocuta_error *error);
+int cr_cuda_copy(cr_cuda *cuda, void *to, const void *from, int64_t bytes, crocuta_error *error);
+
 /* Queue all passes over `count` changes to the batch that the last cr_cuda_forward computed with keep: tokens
  * (count, length), length from cr_cuda_change_length. From there on cr_cuda_output gives rows of changes. */
 int cr_cuda_changes(cr_cuda *cuda, int slot, const cr_cuda_change *changes, const uint8_t *tokens,
@@ -115,15 +135,17 @@ typedef struct cr_cuda_range {
 
 /* Queue the rows of all ranges, one range after the other: hidden (rows, D), the final norm's output or with
  * raw the residual itself; logits (rows, V). Either may be NULL; host arrays from cr_cuda_host_bytes. At most
- * CR_CUDA_OUTPUT_ROWS rows and CR_CUDA_RANGES ranges a call, one call a slot. */
+ * CR_CUDA_OUTPUT_ROWS rows and CR_CUDA_RANGES ranges a call, one call a slot; of an object with these options: */
 #define CR_CUDA_OUTPUT_ROWS 65536
 #define CR_CUDA_RANGES 16384
+int64_t cr_cuda_output_rows(const cr_cuda_options *options);
+int64_t cr_cuda_ranges(const cr_cuda_options *options);
 int cr_cuda_output(cr_cuda *cuda, int slot, const cr_cuda_range *ranges, int64_t count, int raw,
 		   float *hidden, float *logits, crocuta_error *error);
 
 /* Queue one pooled row for each range instead: values (count, D) in double, the sum of hidden over the
  * range's rows (one or more), or with `largest` the largest value, NaN when a row is not finite there. A
- * range's bytes do not depend on the others. At most CR_CUDA_RANGES ranges a call, of any length if
+ * range's bytes do not depend on the others. At most cr_cuda_ranges ranges a call, of any length if
  * no row is in two of them; one call a slot. */
 int cr_cuda_pool(cr_cuda *cuda, int slot, const cr_cuda_range *ranges, int64_t count, int raw,
 		 int largest, double *values, crocuta_error *error);

@@ -8,7 +8,9 @@
  *            near_far.cu (matrix units), convolution.cu and fused_convolution.cu (transforms).
  * Between them lie, all with `stride` rows of room:
  *   residual (stride, D) float32, row-major
- *   u        (3D, stride), in_proj's output WITHOUT its bias: x0, x1, v; float32 or bfloat16
+ *   u        (3D, stride), in_proj's output WITHOUT its bias: x0, x1, v; float32 or bfloat16. Of a part
+ *            of a sequence the two positions before it stand at rows -2 and -1, the end of the
+ *            channel before, where stride has a tile more than there are rows
  *   y        mixing's output times x0: bf16: (D, stride) bfloat16. f32: (2, D, stride) half precision,
  *            the low parts, then the high parts, of the value times CR_CUDA_GATE_SCALE
  */
@@ -24,6 +26,7 @@
 #include <stdint.h>
 
 #include "backend/cuda/cuda.h"
+#include "backend/cuda/parts.h"
 
 extern "C" {
 #include "base/error.h"
@@ -72,6 +75,7 @@ typedef struct cr_cuda_tile cr_cuda_tile;             /* tile_hopper.cu */
 typedef struct cr_cuda_near_far cr_cuda_near_far;     /* near_far.cu */
 typedef struct cr_cuda_transforms cr_cuda_transforms; /* convolution.cu */
 typedef struct cr_cuda_piece cr_cuda_piece;           /* output.cu */
+typedef struct cr_cuda_part cr_cuda_part;             /* parts.cu */
 
 /* What is queued in a slot. */
 typedef struct cr_cuda_slot {
@@ -93,14 +97,17 @@ struct cr_cuda {
 	cudaStream_t stream;
 	cr_cuda_short *block; /* (N) */
 	float *embedding;     /* (V, D) */
+	int64_t output_rows, ranges; /* that cr_cuda_output and cr_cuda_pool take at a time */
 	float *norm_weight, *norm_bias, *lm_head; /* (D), (D), (V, D) */
 	uint8_t *tokens;      /* (stride) */
 	float *residual;
 	void *u, *y;
+	void *u_memory;                 /* with u inside */
 	cr_cuda_dense *dense;           /* NULL with tile */
 	cr_cuda_tile *tile;             /* or NULL */
 	cr_cuda_near_far *near_far;     /* or NULL */
 	cr_cuda_transforms *transforms; /* when near_far does not serve a length */
+	cr_cuda_part *part;             /* or NULL */
 	/* of the last forward: what its changes need: (N, stride, D) residual before the block; (N, D, stride)
 	 * the convolution's input and ungated output */
 	float *kept_residual, *kept_v, *kept_y;
@@ -144,6 +151,14 @@ int64_t cr_cuda_tile_bytes(const cr_network *network, int dtype);
 
 /* ---- mixing ---------------------------------------------------------------------------------- */
 
+/* One part's way through a sequence. */
+typedef struct cr_cuda_part_pass {
+	cr_cuda_cut cut;
+	int part;
+	int64_t start; /* of the part */
+	struct cr_comm *comm;
+} cr_cuda_part_pass;
+
 /* What one mixing pass works on: sequences of `length` rows each, one after the other from row 0. */
 struct cr_cuda_mix {
 	int64_t layer, batch, length;
@@ -154,6 +169,8 @@ struct cr_cuda_mix {
 	const cr_cuda_change *changes; /* (batch), device */
 	const float *kept_v, *kept_y;  /* (D, stride) */
 	int64_t kept_length;
+	/* `length` rows are a part of one sequence; or NULL */
+	const cr_cuda_part_pass *part;
 };
 
 /* near_far.cu. serves: can it compute this length exactly enough? (up to CR_CUDA_DIRECT_MAX it is exact, by
@@ -174,15 +191,34 @@ int cr_cuda_transforms_run(cr_cuda *cuda, const cr_cuda_mix *mix, crocuta_error 
 int64_t cr_cuda_transforms_bytes(const cr_network *network, const cr_cuda_options *options,
 				 int64_t *filters); /* workspace */
 
+/* parts.cu: buffers for messages between parts of a sequence; with options->parts above 1 only. */
+int cr_cuda_part_new(cr_cuda *cuda, const cr_cuda_options *options, crocuta_error *error);
+void cr_cuda_part_free(cr_cuda_part *part);
+int64_t cr_cuda_part_bytes(const cr_network *network, const cr_cuda_options *options);
+
+/* cuda->u, with room before it where there are parts. */
+int cr_cuda_part_alloc_u(cr_cuda *cuda, int64_t bytes, int parts, crocuta_error *error);
+
+/* The object's part of a sequence of `length`, padded. */
+cr_cuda_part_pass cr_cuda_part_of(const cr_cuda_part *part, int64_t length, struct cr_comm *comm);
+
+/* The last two positions of u to the next part; those of the part before to rows -2 and -1. */
+int cr_cuda_part_history(cr_cuda *cuda, const cr_cuda_part_pass *pass, crocuta_error *error);
+
+/* Where a part's own moments go, (D, its blocks, held); and all parts' moments into (D, pitch, held). */
+float *cr_cuda_part_moments(const cr_cuda *cuda);
+int cr_cuda_part_gather(cr_cuda *cuda, const cr_cuda_part_pass *pass, int64_t block, int held,
+			int64_t pitch, float *moments, crocuta_error *error);
+
 /* changes.cu: the lead rows of changes take the residual of their sequence, kept_residual of a layer. */
 int cr_cuda_enter_changes(cr_cuda *cuda, const cr_cuda_mix *mix, const float *kept_residual,
 			  crocuta_error *error);
 
 /* ---- output.cu ------------------------------------------------------------------------------- */
 
-int cr_cuda_output_new(cr_cuda *cuda, crocuta_error *error);
+int cr_cuda_output_new(cr_cuda *cuda, const cr_cuda_options *options, crocuta_error *error);
 void cr_cuda_output_free(cr_cuda *cuda);
-int64_t cr_cuda_output_bytes(const cr_network *network);
+int64_t cr_cuda_output_bytes(const cr_network *network, const cr_cuda_options *options);
 
 /* Token vectors of rows [0, rows) into the residual. */
 int cr_cuda_embed(cr_cuda *cuda, int64_t rows, crocuta_error *error);

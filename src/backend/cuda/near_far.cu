@@ -18,6 +18,8 @@
 #include "backend/cuda/near_far_mma.cuh"
 #include "backend/cuda/near_far_stage.cuh"
 
+#include <limits.h>
+
 #define POSITIONS 8192 /* of a thread block, about */
 #define PROMOTE 4      /* steps between additions to the float32 sum */
 
@@ -403,6 +405,7 @@ typedef struct far_pass {
 	const float *unscale;
 	int64_t table_words;        /* of a channel */
 	int columns, moments_known; /* behind those, moments of a sequence are not there */
+	int first, end;             /* tiles of 8 columns that are computed */
 } far_pass;
 
 /* Of operand A at a distance between columns: all words of a tile, or of 8 moments, where columns
@@ -485,18 +488,24 @@ __global__ void __launch_bounds__(32 * FAR_WARPS, 1) sum_distances(const far_pas
 	const int room = (p.columns + 7) / 8 * 8 + 8; /* columns */
 	unsigned *largest = (unsigned *)shared;
 	uint32_t *high = (uint32_t *)(shared + 16), *low = high + room * 8;
+
+	if (base + warps * FAR_TARGETS <= p.first || base >= p.end)
+		return;
 	const float scale =
 		stage_moments<PARTS>(p, moments, count, largest, high, low) * p.unscale[channel];
 	float total[FAR_TARGETS][4] = {}, main[FAR_TARGETS][4] = {};
 	float small[FAR_TARGETS][4] = {};
 	uint32_t next[4 * PARTS] = {}, odd[PARTS] = {};
-	int tile[FAR_TARGETS], last;
+	int tile[FAR_TARGETS], last = -1;
 
-	/* as many columns for every warp: there and back */
+	/* as many columns for every warp: there and back; tile -1 is of columns that no distance reaches */
 #pragma unroll
-	for (int j = 0; j < FAR_TARGETS; j++)
+	for (int j = 0; j < FAR_TARGETS; j++) {
 		tile[j] = base + j * warps + (j % 2 ? warps - 1 - warp : warp);
-	last = min(8 * tile[FAR_TARGETS - 1] + 7, count - 1);
+		if (tile[j] < p.first || tile[j] >= p.end)
+			tile[j] = -1;
+		last = max(last, min(8 * tile[j] + 7, count - 1));
+	}
 	load_tables<PARTS, HELD>(tables, 0, next);
 	for (int d = 0; d <= last; d++) {
 		uint4 a[PARTS];
@@ -544,7 +553,7 @@ __global__ void __launch_bounds__(32 * FAR_WARPS, 1) sum_distances(const far_pas
 	for (int i = 0; i < 4 * FAR_TARGETS; i++) {
 		const int k = 8 * tile[i / 4] + 2 * t + i % 2, node = g + i % 4 / 2 * 8;
 
-		if (k < count)
+		if (k >= 0 && k < count)
 			far[k * 16 + node] =
 				(total[i / 4][i % 4] + (main[i / 4][i % 4] + small[i / 4][i % 4])) *
 				scale;
@@ -568,6 +577,17 @@ static int allow_shared(kernel_type kernel, crocuta_error *error)
 	return 0;
 }
 
+/* Tiles of columns of 16 moments that a part's blocks lie in. */
+static void own_tiles(const cr_cuda_mix *mix, int block, int held, far_pass *far)
+{
+	const int per_tile = 8 * 16 / held; /* blocks */
+	const int64_t first = mix->part->start / block;
+	const int64_t end = first + cr_ceil_div(mix->length, block);
+
+	far->first = (int)(first / per_tile);
+	far->end = (int)cr_ceil_div(end, per_tile);
+}
+
 /* far: columns of 16 moments. */
 template <int PARTS, int HELD>
 static int run_far(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, crocuta_error *error)
@@ -579,15 +599,19 @@ static int run_far(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, crocuta
 	const int bytes = 16 + (tiles * 8 + 8) * 32 * PARTS;
 	const dim3 grid((unsigned)p.width, (unsigned)mix->batch,
 			(unsigned)((most + warps - 1) / warps));
-	const far_pass far = {f->moments,
-			      f->far,
-			      f->tables + mix->layer * p.width * cr_far_table_words(f),
-			      f->table_unscale + mix->layer * p.width,
-			      cr_far_table_words(f),
-			      columns,
-			      p.blocks * HELD};
+	far_pass far = {f->moments,
+			f->far,
+			f->tables + mix->layer * p.width * cr_far_table_words(f),
+			f->table_unscale + mix->layer * p.width,
+			cr_far_table_words(f),
+			columns,
+			p.blocks * HELD,
+			0,
+			INT_MAX};
 	int code = allow_shared(sum_distances<PARTS, HELD>, error);
 
+	if (mix->part)
+		own_tiles(mix, p.block, HELD, &far);
 	if (code)
 		return code;
 	sum_distances<PARTS, HELD><<<grid, 32 * warps, bytes, cuda->stream>>>(far);
@@ -595,12 +619,30 @@ static int run_far(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, crocuta
 	return 0;
 }
 
+/* Of a part: from here on `p` tells of moments and far of the whole sequence, the part's own from
+ * its first block on. */
+static int join_parts(cr_cuda *cuda, const cr_cuda_mix *mix, pass &p, pass &whole,
+		      crocuta_error *error)
+{
+	const cr_cuda_near_far *f = cuda->near_far;
+	const int64_t first = mix->part->start / p.block;
+
+	whole = p;
+	whole.blocks = (int)cr_ceil_div(mix->part->cut.length, p.block);
+	whole.pitch = p.held == 8 ? whole.blocks + whole.blocks % 2 : whole.blocks;
+	p.pitch = whole.pitch;
+	p.far = f->far + first * p.held;
+	return cr_cuda_part_gather(cuda, mix->part, p.block, p.held, whole.pitch, f->moments,
+				   error);
+}
+
 template <int PARTS, int ROWS, int COLUMNS, int EXTRA>
-static int run_kernels(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, crocuta_error *error)
+static int run_kernels(cr_cuda *cuda, const cr_cuda_mix *mix, pass &p, crocuta_error *error)
 {
 	const dim3 grid((unsigned)cr_ceil_div(p.columns, p.together), (unsigned)p.width);
 	const int near_bytes = plan_layout(p.span, p.together, PARTS, 1, p.held).bytes;
 	const int bytes = plan_layout(p.span, p.together, PARTS, 0, p.held).bytes;
+	pass whole = p; /* of all parts of a sequence */
 	int code = 0;
 
 	if (p.held) {
@@ -609,8 +651,11 @@ static int run_kernels(cr_cuda *cuda, const cr_cuda_mix *mix, const pass &p, cro
 			return code;
 		make_moments<PARTS, COLUMNS, EXTRA><<<grid, THREADS, bytes, cuda->stream>>>(p);
 		CR_CUDA_LAUNCHED("the moments");
-		code = p.held == 16 ? run_far<PARTS, 16>(cuda, mix, p, error)
-				    : run_far<PARTS, 8>(cuda, mix, p, error);
+		if (mix->part)
+			code = join_parts(cuda, mix, p, whole, error);
+		if (!code)
+			code = p.held == 16 ? run_far<PARTS, 16>(cuda, mix, whole, error)
+					    : run_far<PARTS, 8>(cuda, mix, whole, error);
 	}
 	if (!code)
 		code = allow_shared(mix_columns<PARTS, ROWS, COLUMNS, EXTRA>, error);
@@ -643,11 +688,12 @@ int cr_cuda_near_far_run(cr_cuda *cuda, const cr_cuda_mix *mix, crocuta_error *e
 {
 	const cr_cuda_near_far *f = cuda->near_far;
 	const int64_t width = cuda->network->width;
-	const int direct = mix->length <= CR_CUDA_DIRECT_MAX;
+	const int direct = !mix->part && mix->length <= CR_CUDA_DIRECT_MAX;
 	const int extra = mix->keep_v || mix->keep_y || mix->changes;
+	const int64_t whole = mix->part ? mix->part->cut.length : mix->length;
 	pass p = {};
 
-	if (mix->length % 32 || !cr_cuda_near_far_serves(f, mix->length))
+	if (mix->length % 32 || !cr_cuda_near_far_serves(f, whole))
 		return cr_fail(error, CROCUTA_EINTERNAL, "GPU: mixing sequences of %lld positions",
 			       (long long)mix->length);
 	p.u = cuda->u;
@@ -674,7 +720,11 @@ int cr_cuda_near_far_run(cr_cuda *cuda, const cr_cuda_mix *mix, crocuta_error *e
 	p.kept_v = mix->kept_v;
 	p.kept_y = mix->kept_y;
 	p.kept_length = mix->kept_length;
-	if (p.held && mix->batch * p.pitch > f->capacity)
+	if (mix->part) { /* its own moments, one block after the other */
+		p.origin = (int)mix->part->start;
+		p.pitch = p.blocks;
+		p.moments = cr_cuda_part_moments(cuda);
+	} else if (p.held && mix->batch * p.pitch > f->capacity)
 		return cr_fail(error, CROCUTA_EINTERNAL, "GPU: no room for %lld blocks",
 			       (long long)(mix->batch * p.pitch));
 	if (f->parts == 1)

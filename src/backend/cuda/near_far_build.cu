@@ -68,6 +68,8 @@ static void plan(const cr_network *network, const cr_cuda_options *options, cr_c
 	f->distances += f->held == 8 ? f->distances % 2 : 0;
 	/* a sequence's last block may be a part, and one more makes their number even */
 	f->capacity = rows / f->block + 2 * (rows / CR_CUDA_DIRECT_MAX + 1);
+	if (options->parts > 1) /* all of one sequence */
+		f->capacity = f->distances + 1;
 }
 
 static int64_t tap_bytes(const cr_network *n, const cr_cuda_near_far *f)

@@ -19,6 +19,7 @@ typedef struct pass {
 	void *y;
 	int *overflow;
 	int64_t width, stride, length, columns;
+	int origin;          /* position of row 0 in its sequence, of a part of one */
 	int block, blocks;   /* positions of a block; blocks of a sequence */
 	int pitch;           /* places of a sequence in moments and far */
 	int span, together;  /* positions of a column in shared memory; columns of a thread block */
@@ -213,7 +214,7 @@ __device__ inline void find_columns(const pass &p, column *columns, unsigned *la
 
 		c.row = sequence * p.length + at;
 		c.place = sequence * p.pitch + k % p.blocks;
-		c.start = (int)at;
+		c.start = p.origin + (int)at;
 		c.count = k < p.columns ? (int)(left < p.block ? left : p.block) : 0;
 		c.sequence = (int)sequence;
 		columns[i] = c;

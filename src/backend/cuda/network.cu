@@ -58,6 +58,12 @@ static int64_t stride_for(int64_t rows)
 	return cr_ceil_div(rows, CR_CUDA_TILE) * CR_CUDA_TILE;
 }
 
+/* Of an object with parts a tile more, for the two positions before the part. */
+static int64_t stride_of(const cr_cuda_options *o)
+{
+	return stride_for(o->rows) + (o->parts > 1 ? CR_CUDA_TILE : 0);
+}
+
 static int64_t value_bytes(int dtype)
 {
 	return dtype == CR_CUDA_BF16 ? 2 : 4;
@@ -65,7 +71,7 @@ static int64_t value_bytes(int dtype)
 
 cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *n, const cr_cuda_options *o, int capability)
 {
-	const int64_t d = n->width, stride = stride_for(o->rows), value = value_bytes(o->dtype);
+	const int64_t d = n->width, stride = stride_of(o), value = value_bytes(o->dtype);
 	cr_cuda_bytes bytes = {0, 0, 0};
 	int64_t weights = 0, near_far = 0, transforms = 0;
 
@@ -74,7 +80,8 @@ cr_cuda_bytes cr_cuda_plan_bytes(const cr_network *n, const cr_cuda_options *o, 
 	else
 		bytes.workspace = cr_cuda_dense_bytes(n, o->dtype, &weights);
 	bytes.weights = weights + n->layers * 4 * 15 * d + 8 * n->vocabulary * d;
-	bytes.workspace += stride * (4 * d + 4 * value * d + 1) + cr_cuda_output_bytes(n) +
+	bytes.workspace += stride * (4 * d + 4 * value * d + 1) + cr_cuda_output_bytes(n, o) +
+			   cr_cuda_part_bytes(n, o) +
 			   cr_cuda_near_far_bytes(n, o, &near_far) +
 			   cr_cuda_transforms_bytes(n, o, &transforms);
 	if (o->keep)
@@ -131,8 +138,9 @@ static int upload_network(cr_cuda *c, crocuta_error *error)
 	return cr_cuda_dense_new(c, &c->dense, error);
 }
 
-static int allocate(cr_cuda *c, int keep, crocuta_error *error)
+static int allocate(cr_cuda *c, const cr_cuda_options *options, crocuta_error *error)
 {
+	const int keep = options->keep;
 	const int64_t d = c->network->width, value = value_bytes(c->dtype);
 	const int64_t kept = 4 * c->network->layers * c->stride * d;
 	int code;
@@ -141,7 +149,7 @@ static int allocate(cr_cuda *c, int keep, crocuta_error *error)
 	if (!code)
 		code = cr_cuda_alloc(c, (void **)&c->residual, 4 * c->stride * d, error);
 	if (!code)
-		code = cr_cuda_alloc(c, &c->u, 3 * value * c->stride * d, error);
+		code = cr_cuda_part_alloc_u(c, 3 * value * c->stride * d, options->parts, error);
 	if (!code)
 		code = cr_cuda_alloc(c, &c->y, value * c->stride * d, error);
 	if (!code)
@@ -188,9 +196,11 @@ static int start(cr_cuda *c, const cr_cuda_options *options, crocuta_error *erro
 	if (!code)
 		code = upload_network(c, error);
 	if (!code)
-		code = allocate(c, options->keep, error);
+		code = allocate(c, options, error);
 	if (!code)
-		code = cr_cuda_output_new(c, error);
+		code = cr_cuda_part_new(c, options, error);
+	if (!code)
+		code = cr_cuda_output_new(c, options, error);
 	if (!code)
 		code = cr_cuda_near_far_new(c, options, &c->near_far, error);
 	if (!code)
@@ -214,7 +224,7 @@ int cr_cuda_new(const cr_network *network, const cr_cuda_options *options, cr_cu
 	c->dtype = options->dtype;
 	c->length = options->length;
 	c->rows = options->rows;
-	c->stride = stride_for(options->rows);
+	c->stride = stride_of(options);
 	code = start(c, options, error);
 	if (code)
 		cr_cuda_free(c);
@@ -242,6 +252,7 @@ void cr_cuda_free(cr_cuda *c)
 	if (c->stream)
 		cudaStreamSynchronize(c->stream);
 	cr_cuda_output_free(c);
+	cr_cuda_part_free(c->part);
 	cr_cuda_near_far_free(c->near_far);
 	cr_cuda_transforms_free(c->transforms);
 	cr_cuda_dense_free(c->dense);
@@ -260,7 +271,7 @@ void cr_cuda_free(cr_cuda *c)
 	cudaFree(c->norm_bias);
 	cudaFree(c->tokens);
 	cudaFree(c->residual);
-	cudaFree(c->u);
+	cudaFree(c->u_memory);
 	cudaFree(c->y);
 	cudaFree(c->kept_residual);
 	cudaFree(c->kept_v);
@@ -282,8 +293,10 @@ int cr_cuda_local(cr_cuda *c, int64_t head, int64_t tail, int64_t rows, crocuta_
 
 int cr_cuda_mix_run(cr_cuda *c, const cr_cuda_mix *m, crocuta_error *error)
 {
-	return cr_cuda_near_far_serves(c->near_far, m->length) ? cr_cuda_near_far_run(c, m, error)
-							       : cr_cuda_transforms_run(c, m, error);
+	const int64_t length = m->part ? m->part->cut.length : m->length;
+
+	return cr_cuda_near_far_serves(c->near_far, length) ? cr_cuda_near_far_run(c, m, error)
+							    : cr_cuda_transforms_run(c, m, error);
 }
 
 /* Tokens to the device, their vectors into the residual; rows up to the tile's end, which are computed as well,
@@ -354,7 +367,7 @@ int cr_cuda_forward(cr_cuda *c, int slot, const uint8_t *tokens, int64_t batch, 
 	c->kept_length = length;
 	code = begin(c, s, tokens, rows, error);
 	for (int i = 0; !code && i < layer; i++) {
-		cr_cuda_mix m = {i, batch, length, NULL, NULL, NULL, NULL, NULL, 0};
+		cr_cuda_mix m = {i, batch, length, NULL, NULL, NULL, NULL, NULL, 0, NULL};
 
 		code = cr_cuda_local(c, i - 1, i, rows, error);
 		if (!code && c->kept_v) {
@@ -364,6 +377,54 @@ int cr_cuda_forward(cr_cuda *c, int slot, const uint8_t *tokens, int64_t batch, 
 		}
 		if (!code)
 			code = record(c, s, i, 0, error);
+		if (!code)
+			code = cr_cuda_mix_run(c, &m, error);
+		if (!code)
+			code = record(c, s, i, 1, error);
+	}
+	return code ? code : last_local(c, s, layer, rows, error);
+}
+
+/* A slot in which nothing is computed. */
+static int begin_nothing(cr_cuda *c, cr_cuda_slot *s, crocuta_error *error)
+{
+	CR_CUDA_TRY(cudaSetDevice(c->device), "choosing a GPU");
+	s->unfinished = 1;
+	s->layers = 0;
+	CR_CUDA_TRY(cudaMemsetAsync(c->overflow, 0, sizeof *c->overflow, c->stream),
+		    "clearing a flag");
+	return 0;
+}
+
+int cr_cuda_forward_part(cr_cuda *c, int slot, const uint8_t *tokens, int64_t length, int layer,
+			 struct cr_comm *comm, crocuta_error *error)
+{
+	cr_cuda_slot *s = &c->slot[slot];
+	cr_cuda_part_pass pass;
+	int64_t rows;
+	int code;
+
+	if (!c->part || length > c->length)
+		return cr_fail(error, CROCUTA_EINTERNAL, "a part of %lld positions",
+			       (long long)length);
+	pass = cr_cuda_part_of(c->part, length, comm);
+	rows = cr_cuda_cut_count(&pass.cut, pass.part);
+	if (rows > c->rows)
+		return cr_fail(error, CROCUTA_EINTERNAL, "a part of %lld rows is too large",
+			       (long long)rows);
+	if (!rows)
+		return begin_nothing(c, s, error);
+	if (cr_cuda_cut_used(&pass.cut) == 1)
+		return cr_cuda_forward(c, slot, tokens, 1, length, layer, error);
+	code = begin(c, s, tokens, rows, error);
+	for (int i = 0; !code && i < layer; i++) {
+		const cr_cuda_mix m = {i, 1, rows, NULL, NULL, NULL, NULL, NULL, 0, &pass};
+
+		code = cr_cuda_local(c, i - 1, i, rows, error);
+		if (!code)
+			code = record(c, s, i, 0, error);
+		if (!code)
+			code = cr_cuda_part_history(c, &pass, error);
 		if (!code)
 			code = cr_cuda_mix_run(c, &m, error);
 		if (!code)
@@ -390,7 +451,7 @@ int cr_cuda_changes(cr_cuda *c, int slot, const cr_cuda_change *changes, const u
 			    "copying places");
 	for (int i = 0; !code && i < layers; i++) {
 		cr_cuda_mix m = {i, count, length, NULL, NULL, c->changes, c->kept_v + i * part,
-				 c->kept_y + i * part, c->kept_length};
+				 c->kept_y + i * part, c->kept_length, NULL};
 
 		code = cr_cuda_local(c, i - 1, -1, rows, error);
 		if (!code) /* the rows before a change are its sequence's own, and so their u */

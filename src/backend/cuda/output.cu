@@ -14,35 +14,56 @@
 #define POOL_ROWS 1024  /* of a piece that is pooled */
 #define SHARED_HEAD 48000 /* bytes of lm_head that go into shared memory */
 
-/* The device array of hidden rows holds vectors of double as well: those of ranges from the front, those of
- * pieces of longer ranges behind CR_CUDA_RANGES. */
-#define POOLED_MAX (CR_CUDA_OUTPUT_ROWS / 2)
+/* The device array of hidden rows holds vectors of double as well, half as many: those of ranges from the front,
+ * those of pieces of longer ranges behind cr_cuda_ranges. */
 
 struct cr_cuda_piece {
 	int64_t first;
 	int32_t count, to; /* to: row of the output */
 };
 
-/* Pieces of one call: POOLED_MAX is more than CR_CUDA_RANGES + OUTPUT_ROWS / COPY_ROWS. */
-#define PIECES_MAX POOLED_MAX
+/* Pieces of one call, of rows or pooled. */
+#define PIECES_MAX (CR_CUDA_OUTPUT_ROWS / 2)
 static_assert(CR_CUDA_RANGES + CR_CUDA_OUTPUT_ROWS / COPY_ROWS <= PIECES_MAX, "room for pieces");
+
+/* Of an object with parts, whose memory is to be a part of that of one without. */
+#define PART_RANGES 4096
+#define PART_ROWS 16384
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-int cr_cuda_output_new(cr_cuda *cuda, crocuta_error *error)
+int64_t cr_cuda_ranges(const cr_cuda_options *options)
 {
+	return options->parts > 1 ? PART_RANGES : CR_CUDA_RANGES;
+}
+
+/* Long ranges have at most as many pieces as twice their rows fill. */
+int64_t cr_cuda_output_rows(const cr_cuda_options *options)
+{
+	const int64_t pieces = 2 * cr_ceil_div(options->rows, POOL_ROWS);
+	int64_t rows = 2 * (PART_RANGES + pieces);
+
+	if (rows < PART_ROWS)
+		rows = PART_ROWS;
+	return options->parts > 1 && rows < CR_CUDA_OUTPUT_ROWS ? rows : CR_CUDA_OUTPUT_ROWS;
+}
+
+int cr_cuda_output_new(cr_cuda *cuda, const cr_cuda_options *options, crocuta_error *error)
+{
+	const int64_t rows = cr_cuda_output_rows(options);
 	const int64_t width = cuda->network->width, vocabulary = cuda->network->vocabulary;
 	const int64_t bytes = PIECES_MAX * (int64_t)sizeof(cr_cuda_piece);
 
+	cuda->output_rows = rows;
+	cuda->ranges = cr_cuda_ranges(options);
 	for (int i = 0; i < CR_CUDA_SLOTS; i++) {
 		cr_cuda_slot *slot = &cuda->slot[i];
 		cudaError_t status;
-		int code = cr_cuda_alloc(cuda, (void **)&slot->hidden,
-					 CR_CUDA_OUTPUT_ROWS * width * 4, error);
+		int code = cr_cuda_alloc(cuda, (void **)&slot->hidden, rows * width * 4, error);
 
 		if (!code)
-			code = cr_cuda_alloc(cuda, (void **)&slot->logits,
-					     CR_CUDA_OUTPUT_ROWS * vocabulary * 4, error);
+			code = cr_cuda_alloc(cuda, (void **)&slot->logits, rows * vocabulary * 4,
+					     error);
 		if (!code)
 			code = cr_cuda_alloc(cuda, (void **)&slot->pieces, bytes, error);
 		if (code)
@@ -68,10 +89,11 @@ void cr_cuda_output_free(cr_cuda *cuda)
 	}
 }
 
-int64_t cr_cuda_output_bytes(const cr_network *network)
+int64_t cr_cuda_output_bytes(const cr_network *network, const cr_cuda_options *options)
 {
-	return CR_CUDA_SLOTS * (CR_CUDA_OUTPUT_ROWS * 4 * (network->width + network->vocabulary) +
-				PIECES_MAX * (int64_t)sizeof(cr_cuda_piece));
+	return CR_CUDA_SLOTS *
+	       (cr_cuda_output_rows(options) * 4 * (network->width + network->vocabulary) +
+		PIECES_MAX * (int64_t)sizeof(cr_cuda_piece));
 }
 
 /* ---- token vectors --------------------------------------------------------------------------- */
@@ -352,7 +374,7 @@ static int send_pieces(cr_cuda *cuda, cr_cuda_slot *slot, int64_t count, crocuta
 static int check_ranges(const cr_cuda *cuda, const cr_cuda_range *ranges, int64_t count,
 			crocuta_error *error)
 {
-	if (count > CR_CUDA_RANGES)
+	if (count > cuda->ranges)
 		return cr_fail(error, CROCUTA_EINTERNAL, "%lld ranges are too many",
 			       (long long)count);
 	for (int64_t i = 0; i < count; i++)
@@ -381,7 +403,7 @@ int cr_cuda_output(cr_cuda *cuda, int slot_number, const cr_cuda_range *ranges, 
 	int code = check_ranges(cuda, ranges, count, error);
 
 	for (int64_t i = 0; !code && i < count; i++) {
-		if (rows + ranges[i].count > CR_CUDA_OUTPUT_ROWS)
+		if (rows + ranges[i].count > cuda->output_rows)
 			return cr_fail(error, CROCUTA_EINTERNAL, "too many rows at a time");
 		for (int64_t row = 0; row < ranges[i].count; row += COPY_ROWS) {
 			const int64_t left = ranges[i].count - row;
@@ -418,11 +440,11 @@ int cr_cuda_output(cr_cuda *cuda, int slot_number, const cr_cuda_range *ranges, 
 }
 
 /* Cut ranges into *pieces, then the list of *longs, ranges of several pieces, behind them. */
-static int cut_for_pooling(cr_cuda_slot *slot, const cr_cuda_range *ranges, int64_t count,
-			   int64_t *pieces, int64_t *longs, crocuta_error *error)
+static int cut_for_pooling(const cr_cuda *cuda, cr_cuda_slot *slot, const cr_cuda_range *ranges,
+			   int64_t count, int64_t *pieces, int64_t *longs, crocuta_error *error)
 {
 	cr_cuda_piece *piece = slot->pieces_host, *end = piece + PIECES_MAX;
-	int32_t parts = CR_CUDA_RANGES;
+	int32_t parts = (int32_t)cuda->ranges;
 
 	*longs = 0;
 	for (int64_t i = 0; i < count; i++) {
@@ -435,7 +457,7 @@ static int cut_for_pooling(cr_cuda_slot *slot, const cr_cuda_range *ranges, int6
 			*piece++ = {ranges[i].first, (int32_t)ranges[i].count, (int32_t)i};
 			continue;
 		}
-		if (parts + here > POOLED_MAX)
+		if (parts + here > cuda->output_rows / 2)
 			return cr_fail(error, CROCUTA_EINTERNAL, "too many rows to pool at a time");
 		/* the list of long ranges grows from the end of the array towards the pieces */
 		*--end = {parts, (int32_t)here, (int32_t)i};
@@ -492,7 +514,7 @@ int cr_cuda_pool(cr_cuda *cuda, int slot_number, const cr_cuda_range *ranges, in
 
 	if (code || !count)
 		return code;
-	code = cut_for_pooling(slot, ranges, count, &pieces, &longs, error);
+	code = cut_for_pooling(cuda, slot, ranges, count, &pieces, &longs, error);
 	if (!code)
 		code = send_pieces(cuda, slot, pieces + longs, error);
 	if (code)
