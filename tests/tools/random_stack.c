@@ -287,7 +287,7 @@ static int64_t option(const char *text)
 
 int main(int argc, char **argv)
 {
-	if (argc < 2 || argc % 2) {
+	if (argc < 2 || argc % 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] "
 				"[--layers LETTERS] [--max-length M] [--divisor X] [--seed S]\n");
 		return 2;
