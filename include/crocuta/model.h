@@ -44,6 +44,8 @@ typedef struct crocuta_model_info {
 	int64_t max_length;      /* M, longest window in tokens */
 	int64_t usable_length;   /* bases in a default window: M less the special tokens, of which
 				    HyenaDNA has two, Evo-1 one and Evo-2 none */
+	int64_t default_window;  /* bases of a window when nobody says: usable_length, of hybrids 8,192 at
+				    most, for attention's work grows with the window */
 	int64_t parameters;      /* trainable parameters, position tables not counted */
 	int64_t classes;         /* rows of score.weight, 0 without a classifier head */
 	int64_t attention_layers; /* of the N; 0 for HyenaDNA as published */

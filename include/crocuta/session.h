@@ -43,7 +43,7 @@ enum crocuta_dtype {
 
 /* How several devices share work. */
 enum crocuta_parallel {
-	CROCUTA_PARALLEL_AUTO = 0,    /* by whole sequences for HyenaDNA, along the sequence for stacks */
+	CROCUTA_PARALLEL_AUTO = 0,    /* BATCH for HyenaDNA, SEQUENCE for hybrids of attention */
 	CROCUTA_PARALLEL_BATCH = 1,   /* each device computes sequences of its own */
 	CROCUTA_PARALLEL_SEQUENCE = 2 /* all devices share every sequence */
 };
@@ -58,7 +58,7 @@ typedef struct crocuta_session_options {
 				    that many ranks (tests, development); "cuda" (GPU 0), "cuda:1", "cuda:0,1", "cuda:all";
 				    "reference" runs the plain double loops (tests) */
 	int dtype;               /* enum crocuta_dtype */
-	int parallel;            /* enum crocuta_parallel: how several GPUs share work */
+	int parallel;            /* enum crocuta_parallel: how several GPUs (or ranks, "cpu:4") share work */
 	const char *isa;         /* of the CPU. NULL: best; "avx512", "avx2", "portable" */
 	int threads;             /* total, of the CPU; 0: crocuta_default_threads() */
 	int64_t max_length;      /* longest sequence of one run, in tokens; 0: the model's M */
@@ -106,7 +106,7 @@ typedef struct crocuta_plan {
 typedef struct crocuta_stage_times {
 	double prepare;   /* filters, spectra, packing; not reset */
 	double local;     /* tile pass: projections, norms, MLP, short filter, gates */
-	double mixing;    /* long convolution */
+	double mixing;    /* long convolution; of hybrids layers of attention, whole */
 	double head;      /* final norm, logits, hand-over of rows */
 } crocuta_stage_times;
 
@@ -165,8 +165,8 @@ typedef struct crocuta_sequence {
  * thread. hidden: (count, D) or NULL; logits: (count, V) or NULL; both valid during the call only.
  * Row i of logits scores token i + 1. A nonzero return ends the run with that value as its code. It
  * must not call into the same session; another session, of the same model or not, is fine. Values
- * are not looked at: NaN or infinity come through, but for GPUs in f32, where they end the run with
- * CROCUTA_ENUMERIC. */
+ * are not looked at: NaN or infinity come through, but for HyenaDNA on GPUs in f32, where they end the
+ * run with CROCUTA_ENUMERIC. */
 typedef int crocuta_rows_fn(void *user, int64_t sequence, int64_t first, int64_t count,
 			    const float *hidden, const float *logits);
 
@@ -213,7 +213,7 @@ typedef struct crocuta_request {
 /* Compute `count` sequences, each on its own (rows are independent of the batch they are in, bit
  * for bit, and of the number of threads). `sequences` may be NULL when count is 0. CROCUTA_EARG,
  * before anything is computed, for a length above max_length, a token outside the vocabulary or a
- * request that cannot be; EMEMORY; EDEVICE for a GPU that fails; on a GPU in f32 ENUMERIC for an
+ * request that cannot be; EMEMORY; EDEVICE for a GPU that fails; of HyenaDNA on a GPU in f32 ENUMERIC for an
  * activation that is no number or beyond 65,000, which its split arithmetic cannot hold; or what
  * the rows function returned. A stream in progress is reset. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_run(crocuta_session *session,

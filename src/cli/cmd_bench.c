@@ -48,7 +48,7 @@ static const cr_option options[] = {
 	 AT(length),
 	 .argument = "N",
 	 .help = "bases of a sequence",
-	 .standard = "the model's usable length",
+	 .standard = "the model's default window",
 	 .min = 1,
 	 .max = INT64_MAX},
 	{.name = "sequences",
@@ -357,7 +357,7 @@ static int run(const cr_command *command, int argc, char **argv)
 		crocuta_model_close(model);
 		return status;
 	}
-	length = set.length ? set.length : crocuta_model_get_info(model)->usable_length;
+	length = set.length ? set.length : crocuta_model_get_info(model)->default_window;
 	status = measure(model, &set, length, &r, &error);
 	if (!status && on_gpus(&r.plan))
 		status = report_gpu(model, &set, length, &r, &error);

@@ -340,6 +340,7 @@ static void print_info(cr_print *print, const crocuta_model_info *info)
 	cr_print_integer(print, "parameters", info->parameters);
 	cr_print_integer(print, "max_length", info->max_length);
 	cr_print_integer(print, "usable_length", info->usable_length);
+	cr_print_integer(print, "default_window", info->default_window);
 	if (has_filters(info)) {
 		cr_print_real(print, "filter_shift", info->filter_shift);
 		cr_print_text(print, "filter_shift_source", info->filter_shift_source);

@@ -61,7 +61,7 @@ extern const cr_choice cr_parallel_choices[];    /* enum crocuta_parallel */
 	{                                                                                          \
 		.name = "window", .group = CR_GROUP_MODEL, .kind = CR_OPTION_INTEGER,              \
 		.offset = offsetof(settings, run.window), .argument = "N",                         \
-		.help = "bases the model sees at once", .standard = "the model's usable length",   \
+		.help = "bases the model sees at once", .standard = "the model's default window",  \
 		.min = 1, .max = INT64_MAX / 4                                                     \
 	}
 

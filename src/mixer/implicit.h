@@ -13,11 +13,11 @@ typedef struct cr_implicit_filters {
 	int64_t *filter_of; /* (N of the stack) which of them a layer has */
 } cr_implicit_filters;
 
-/* Plan the filters of a stack for sequences of up to max_length tokens; cr_hyena_prepare(&filters->hyena)
+/* Plan the filters of a stack for sequences of up to max_length tokens (choice, filter_limit: as of cr_hyena_plan); cr_hyena_prepare(&filters->hyena)
  * then builds them. cr_implicit_filters_close also after a failure. filters: zeroed. */
 int cr_implicit_filters_open(cr_implicit_filters *filters, const struct cr_stack *stack,
-			     const cr_kernels *kernels, int64_t max_length, int threads,
-			     crocuta_error *error);
+			     const cr_kernels *kernels, int64_t max_length, int choice,
+			     int64_t filter_limit, int threads, crocuta_error *error);
 void cr_implicit_filters_close(cr_implicit_filters *filters);
 
 /* One rank's arrays, host memory. */

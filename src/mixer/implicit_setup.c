@@ -35,19 +35,19 @@ static int list_filters(cr_implicit_filters *f, const cr_stack *stack, crocuta_e
 }
 
 int cr_implicit_filters_open(cr_implicit_filters *f, const cr_stack *stack,
-			     const cr_kernels *kernels, int64_t max_length, int threads,
-			     crocuta_error *error)
+			     const cr_kernels *kernels, int64_t max_length, int choice,
+			     int64_t filter_limit, int threads, crocuta_error *error)
 {
 	int code = list_filters(f, stack, error);
 
 	if (!code && f->network.layers)
-		code = cr_hyena_plan(&f->hyena, &f->network, kernels, max_length, 0,
-				     CR_CONVOLUTION_AUTO, 0, threads, error);
+		code = cr_hyena_plan(&f->hyena, &f->network, kernels, max_length, 0, choice,
+				     filter_limit, threads, error);
 	/* a filter that is rebuilt for each layer would be one for all ranks */
 	if (!code && f->hyena.shared)
 		code = cr_fail(error, CROCUTA_EMEMORY,
-			       "the filters of %lld layers take too much memory for --parallel "
-			       "sequence at this length; try a shorter --window",
+			       "the filters of %lld layers take too much memory at this length; try a "
+			       "shorter --window",
 			       (long long)f->network.layers);
 	return code;
 }

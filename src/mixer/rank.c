@@ -227,8 +227,15 @@ int cr_rank_enter(cr_rank *rank, const cr_stack_layer *layer, const cr_segment *
 					error);
 	if (!code && count)
 		code = collect_before(rank, segment, halo, count, error);
-	if (!code && count)
-		code = cr_rank_front(rank, layer, rank->before, count, parts, error);
+	for (int64_t done = 0; !code && done < count; done += rank->options.chunk) {
+		const int64_t left = count - done;
+		const char *x = rank->before +
+				done * rank->stack->width * cr_rank_residual_bytes(rank);
+
+		code = cr_rank_front(rank, layer, x,
+				     left < rank->options.chunk ? left : rank->options.chunk, parts,
+				     error);
+	}
 	return code;
 }
 
@@ -253,38 +260,24 @@ static int begin(cr_rank *rank, const uint8_t *tokens, crocuta_error *error)
 	return code || !arguments.rows ? code : rank->ops->embed(rank->device, &arguments, error);
 }
 
-static void point_visit(void *user, const void **array, int64_t bytes)
-{
-	char **next = user;
-
-	*array = *next;
-	*next += (bytes + 63) / 64 * 64;
-}
-
 /* Bring a layer's weights where they can be used. */
 static int fetch_layer(cr_rank *rank, int64_t index, const cr_stack_layer **layer,
-		       int64_t slab_bytes, crocuta_error *error)
+		       crocuta_error *error)
 {
 	const int owner = (int)(index % rank->options.ranks);
-	char *slab;
+	void *slab = rank->slab[index];
 
 	*layer = &rank->layer[index];
 	if (!rank->options.spread)
 		return 0;
-	slab = rank->slab[index] ? rank->slab[index] : rank->current_slab;
-	if (!rank->slab[index]) {
-		rank->current = rank->stack->layer[index];
-		cr_stack_layer_visit(rank->stack, &rank->current, point_visit, &slab);
+	if (!slab) {
 		slab = rank->current_slab;
+		rank->current = rank->stack->layer[index];
+		cr_rank_point_layer(rank->stack, &rank->current, slab);
 		*layer = &rank->current;
 	}
-	return cr_comm_broadcast(rank->comm, owner, slab, slab_bytes, error);
-}
-
-static void count_visit(void *user, const void **array, int64_t bytes)
-{
-	(void)array;
-	*(int64_t *)user += (bytes + 63) / 64 * 64;
+	return cr_comm_broadcast(rank->comm, owner, slab, cr_rank_layer_bytes(rank->stack, index),
+				 error);
 }
 
 int cr_rank_forward(cr_rank *rank, const uint8_t *tokens, int64_t length, int64_t layers,
@@ -297,12 +290,9 @@ int cr_rank_forward(cr_rank *rank, const uint8_t *tokens, int64_t length, int64_
 	for (int64_t i = 0; !code && i < layers; i++) {
 		const double start = cr_wall_seconds();
 		const int kind = rank->stack->layer[i].mixer;
-		cr_stack_layer host = rank->stack->layer[i];
 		const cr_stack_layer *layer;
-		int64_t bytes = 0;
 
-		cr_stack_layer_visit(rank->stack, &host, count_visit, &bytes);
-		code = fetch_layer(rank, i, &layer, bytes, error);
+		code = fetch_layer(rank, i, &layer, error);
 		if (!code)
 			code = mixers[kind](rank, layer, error);
 		if (!code)

@@ -112,6 +112,10 @@ typedef struct cr_rank_rows {
 } cr_rank_rows;
 int cr_rank_output(cr_rank *rank, const cr_rank_rows *rows, crocuta_error *error);
 
+/* A layer's arrays in one piece of memory: its bytes, and the layer's pointers into such a piece. */
+int64_t cr_rank_layer_bytes(const cr_stack *stack, int64_t index);
+void cr_rank_point_layer(const cr_stack *stack, cr_stack_layer *layer, void *slab);
+
 /* ---- for mixers ------------------------------------------------------------------------------ */
 
 /* One mixer: one file and one line in mixers.def. Runs norm, mixer and everything behind it up to the

@@ -150,7 +150,7 @@ static void count_visit(void *user, const void **array, int64_t bytes)
 	*(int64_t *)user += aligned(bytes);
 }
 
-static int64_t layer_bytes(const cr_stack *stack, int64_t index)
+int64_t cr_rank_layer_bytes(const cr_stack *stack, int64_t index)
 {
 	cr_stack_layer layer = stack->layer[index];
 	int64_t bytes = 0;
@@ -164,7 +164,7 @@ static int64_t largest_layer(const cr_stack *stack)
 	int64_t largest = 0;
 
 	for (int64_t i = 0; i < stack->layers; i++)
-		largest = larger(largest, layer_bytes(stack, i));
+		largest = larger(largest, cr_rank_layer_bytes(stack, i));
 	return largest;
 }
 
@@ -191,8 +191,23 @@ static int64_t weight_bytes(const cr_stack *stack, const cr_rank_options *o)
 	if (!o->copied)
 		return 0;
 	for (int64_t i = 0; i < stack->layers; i += o->spread ? o->ranks : 1)
-		bytes += o->spread ? largest_layer(stack) : layer_bytes(stack, i);
+		bytes += o->spread ? largest_layer(stack) : cr_rank_layer_bytes(stack, i);
 	return bytes + (o->spread ? largest_layer(stack) : 0);
+}
+
+static void point_visit(void *user, const void **array, int64_t bytes)
+{
+	char **next = user;
+
+	*array = *next;
+	*next += aligned(bytes);
+}
+
+void cr_rank_point_layer(const cr_stack *stack, cr_stack_layer *layer, void *slab)
+{
+	char *next = slab;
+
+	cr_stack_layer_visit(stack, layer, point_visit, &next);
 }
 
 typedef struct copying {
@@ -222,7 +237,7 @@ static int copy_layers(cr_rank *rank, crocuta_error *error)
 
 		if (o->spread && i % o->ranks != rank->number)
 			continue;
-		code = rank->ops->allocate(rank->device, layer_bytes(rank->stack, i),
+		code = rank->ops->allocate(rank->device, cr_rank_layer_bytes(rank->stack, i),
 					   &rank->slab[i], error);
 		c.next = rank->slab[i];
 		if (!code)

@@ -93,7 +93,7 @@ static int cuda_automatic(const crocuta_session_options *options)
 	return !options->stream && !options->isa && cr_cuda_count() > 0;
 }
 
-static const char *architecture(const cr_cuda_device *device)
+const char *cr_cuda_architecture(const cr_cuda_device *device)
 {
 	switch (10 * device->major + device->minor) {
 	case 80:
@@ -411,7 +411,7 @@ static int cuda_open(crocuta_session *session, const crocuta_session_options *o,
 		code = plan_gpu(session, gpus, i, o, length, error);
 	if (code)
 		return code;
-	session->plan.isa = architecture(&gpus->gpu[0].device);
+	session->plan.isa = cr_cuda_architecture(&gpus->gpu[0].device);
 	session->plan.threads = gpus->threads;
 	fill_plan(session, gpus);
 	return 0;

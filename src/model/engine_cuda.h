@@ -103,6 +103,9 @@ void cr_gpu_put_tokens(cr_gpu_slot *slot, int64_t index, const uint8_t *tokens, 
  * and padded rows of its batches at most. */
 int cr_gpus_share(const cr_gpus *gpus, int64_t rows, int64_t work, int64_t *batch_rows);
 
+/* "sm_90" and so on; constant. */
+const char *cr_cuda_architecture(const cr_cuda_device *device);
+
 /* See engine.h. */
 int cr_gpus_run(crocuta_session *session, const crocuta_sequence *sequences, int64_t count,
 		int layer, const crocuta_request *request, crocuta_error *error);

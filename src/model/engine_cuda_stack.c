@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "comm/comm_nccl.h"
+#include "model/engine_cuda.h"
 #include "model/engine_stack.h"
 #include "model/gpu_list.h"
 
@@ -79,6 +80,7 @@ static int open_cuda(crocuta_session *session, const crocuta_session_options *op
 		     crocuta_error *error)
 {
 	cr_stack_state *s = session->state = cr_calloc(1, sizeof *s);
+	cr_cuda_device device;
 	int code;
 
 	if (!s)
@@ -108,7 +110,9 @@ static int open_cuda(crocuta_session *session, const crocuta_session_options *op
 		s->options.chunk = CR_CHUNK_LEAST;
 	s->options.spread = s->options.ranks > 1 && session->max_length >= SPREAD_LENGTH;
 	session->plan.threads = 1;
-	session->plan.isa = "gpu";
+	session->plan.isa = "gpu"; /* of a plan made where there is none */
+	if (s->gpu[0] < cr_cuda_count() && !cr_cuda_describe(s->gpu[0], &device, NULL))
+		session->plan.isa = cr_cuda_architecture(&device);
 	return cr_stack_plan(session, options, error);
 }
 
@@ -123,26 +127,42 @@ static void fail_nccl(cr_stack_state *s, const char *why)
 	cr_comm_nccl_fail(s->id, why);
 }
 
-/* Is every GPU there, and does its share fit? *twice: one is listed more than once. */
-static int check_gpus(const cr_stack_state *s, int64_t rank_bytes, int *twice, crocuta_error *error)
+static int times_listed(const cr_stack_state *s, int gpu)
 {
-	*twice = 0;
+	int times = 0;
+
+	for (int i = 0; i < s->here; i++)
+		times += s->gpu[i] == gpu;
+	return times;
+}
+
+static int is_listed_twice(const cr_stack_state *s)
+{
+	for (int i = 0; i < s->here; i++)
+		if (times_listed(s, s->gpu[i]) > 1)
+			return 1;
+	return 0;
+}
+
+/* Is every GPU there, and does its share fit? */
+static int check_gpus(crocuta_session *session, crocuta_error *error)
+{
+	const cr_stack_state *s = session->state;
+
 	for (int r = 0; r < s->here; r++) {
+		const int64_t needed = times_listed(s, s->gpu[r]) * session->plan.rank_bytes;
 		cr_cuda_device device;
-		int times = 0;
 		int code = cr_cuda_describe(s->gpu[r], &device, error);
 
 		if (code)
 			return code;
-		for (int i = 0; i < s->here; i++)
-			times += s->gpu[i] == s->gpu[r];
-		*twice |= times > 1;
-		if (times * rank_bytes > device.free_bytes)
+		session->plan.isa = cr_cuda_architecture(&device);
+		if (needed > device.free_bytes)
 			return cr_fail(error, CROCUTA_EMEMORY,
 				       "GPU %d has %.1f GB free, %.1f GB are needed; try a shorter "
 				       "--window, --dtype bf16 or more GPUs (--device cuda:0,1,...)",
 				       s->gpu[r], (double)device.free_bytes / 1e9,
-				       (double)(times * rank_bytes) / 1e9);
+				       (double)needed / 1e9);
 	}
 	return 0;
 }
@@ -150,15 +170,26 @@ static int check_gpus(const cr_stack_state *s, int64_t rank_bytes, int *twice, c
 static int prepare_cuda(crocuta_session *session, crocuta_error *error)
 {
 	cr_stack_state *s = session->state;
-	int twice, code = check_gpus(s, session->plan.rank_bytes, &twice, error);
+	const int several = s->options.ranks > 1 && !is_listed_twice(s);
+	crocuta_error local = {0};
+	int code = 0;
 
-	if (!code && s->options.ranks > 1 && !twice) {
+	if (several) {
 		s->make_comm = nccl_comm;
 		s->fail_comm = fail_nccl;
 		if (!s->first)
 			code = cr_comm_nccl_id(s->id, error);
 	}
-	return code ? code : cr_stack_prepare(session, error);
+	if (!code)
+		code = cr_stack_meet(session, error);
+	if (code)
+		return code;
+	code = check_gpus(session, &local);
+	if (code) {
+		cr_control_fail(s->control, local.message);
+		return cr_fail(error, code, "%s", local.message);
+	}
+	return cr_stack_prepare(session, error);
 }
 
 const cr_engine cr_engine_cuda_stack = {

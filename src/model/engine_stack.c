@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/threads.h"
 #include "backend/cpu/kernels.h"
 
 /* Rows of a chunk. CPU: enough for packed weights to be used often; reference: small, so that its tests go over
@@ -56,32 +57,42 @@ static int has_implicit_filters(const cr_stack *stack)
 int cr_stack_plan(crocuta_session *session, const crocuta_session_options *options,
 		  crocuta_error *error)
 {
-	cr_stack_state *s = session->state;
-	crocuta_plan *p = &session->plan;
-	cr_rank_bytes bytes;
-	int64_t host;
+	const cr_stack_state *s = session->state;
 
 	if (options->stream)
 		return cr_fail(error, CROCUTA_EARG,
-			       "this model cannot run as a stream (--stream): its attention sees a "
-			       "whole window; use --window and --overlap");
+			       "--stream: %s; use --window and --overlap",
+			       session->network->stack
+				       ? "this model's attention sees a whole window"
+				       : "ranks share whole windows (--parallel sequence)");
 	if (options->change_length)
 		return cr_fail(error, CROCUTA_EARG,
-			       "this model cannot share a window between alleles; plan without "
-			       "changes");
+			       "%s cannot share a window between alleles; whole windows can be "
+			       "computed for each (--no-reuse)",
+			       session->network->stack ? "this model"
+						       : "ranks (--parallel sequence)");
 	if (!s->filters.hyena.network && has_implicit_filters(s->stack))
 		return cr_fail(error, CROCUTA_EDEVICE,
 			       "HyenaDNA's filter in a model with attention is computed on the CPU "
 			       "only; use --device cpu");
+	cr_stack_count_bytes(session);
+	return 0;
+}
+
+void cr_stack_count_bytes(crocuta_session *session)
+{
+	cr_stack_state *s = session->state;
+	crocuta_plan *p = &session->plan;
+	cr_rank_bytes bytes;
+
 	s->options.max_length = session->max_length;
 	bytes = cr_rank_plan(s->stack, &s->options);
-	host = 4 * s->options.chunk * (s->stack->width + s->stack->vocabulary);
 	p->ranks = s->options.ranks;
 	p->rank_bytes = bytes.weights + bytes.sequence + bytes.workspace + s->device_bytes;
 	p->batch = p->gather = 1;
 	if (!p->convolution)
 		p->convolution = "direct";
-	p->workspace_bytes += host;
+	p->workspace_bytes = 4 * s->options.chunk * (s->stack->width + s->stack->vocabulary);
 	if (s->options.copied) {
 		p->device_bytes = p->rank_bytes * p->ranks;
 		p->devices = p->ranks;
@@ -89,7 +100,6 @@ int cr_stack_plan(crocuta_session *session, const crocuta_session_options *optio
 		p->workspace_bytes += p->rank_bytes * p->ranks;
 	}
 	p->total_bytes = p->workspace_bytes + p->filter_bytes;
-	return 0;
 }
 
 static cr_stack_state *make_state(crocuta_session *session, const cr_stack_ops *ops,
@@ -113,8 +123,8 @@ static cr_stack_state *make_state(crocuta_session *session, const cr_stack_ops *
 }
 
 /* HyenaDNA's filters: their form decides where sequences may be cut. */
-static int plan_implicit(crocuta_session *session, const cr_kernels *kernels, int threads,
-			 crocuta_error *error)
+static int plan_implicit(crocuta_session *session, const crocuta_session_options *options,
+			 const cr_kernels *kernels, int threads, crocuta_error *error)
 {
 	cr_stack_state *s = session->state;
 	crocuta_plan *p = &session->plan;
@@ -123,7 +133,8 @@ static int plan_implicit(crocuta_session *session, const cr_kernels *kernels, in
 
 	if (!has_implicit_filters(s->stack))
 		return 0;
-	code = cr_implicit_filters_open(&s->filters, s->stack, kernels, session->max_length, threads,
+	code = cr_implicit_filters_open(&s->filters, s->stack, kernels, session->max_length,
+					options->convolution, options->memory_limit / 2, threads,
 					error);
 	if (code)
 		return code;
@@ -133,8 +144,8 @@ static int plan_implicit(crocuta_session *session, const cr_kernels *kernels, in
 	p->far_rank = h->plan.rank;
 	p->certificate_error = h->plan.rank ? h->certificate : 0;
 	p->filter_bytes = cr_hyena_filter_bytes(h);
-	p->workspace_bytes = s->options.ranks * cr_implicit_bytes(&s->filters, s->options.ranks,
-								   session->max_length, s->threads);
+	s->device_bytes += cr_implicit_bytes(&s->filters, s->options.ranks, session->max_length,
+					     s->threads);
 	return 0;
 }
 
@@ -159,12 +170,14 @@ static int open_cpu(crocuta_session *session, const crocuta_session_options *opt
 	s->isa = options->isa ? kernels->isa : NULL;
 	s->options.chunk = CPU_CHUNK;
 	s->options.activation = s->options.residual = CR_NUMBER_F32;
-	s->device_bytes = CPU_SCRATCH + CPU_THREAD_SCRATCH * (int64_t)total;
 	s->threads = total > s->options.ranks ? total / s->options.ranks : 1;
+	s->device_bytes = CPU_SCRATCH + CPU_THREAD_SCRATCH * (int64_t)s->threads;
 	session->plan.threads = total;
 	session->plan.isa = kernels->isa;
 	session->plan.dtype = "f32";
-	code = plan_implicit(session, kernels, total, error);
+	code = cr_threads_probe(total + s->options.ranks, error);
+	if (!code)
+		code = plan_implicit(session, options, kernels, total, error);
 	return code ? code : cr_stack_plan(session, options, error);
 }
 

@@ -8,6 +8,7 @@
 #define CR_MODEL_ENGINE_STACK_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "comm/control.h"
 #include "mixer/rank.h"
@@ -62,12 +63,15 @@ typedef struct cr_stack_state {
 	unsigned char id[128]; /* of NCCL */
 	cr_launch launch;      /* size above 1: several processes */
 	cr_control *control;
+	atomic_int has_id; /* id is the group's */
 	char sha256[65]; /* of the model: all processes must have the same */
 } cr_stack_state;
 
 /* Plan for options and `ranks` ranks; fills session->plan but for its device. */
 int cr_stack_plan(crocuta_session *session, const crocuta_session_options *options,
 		  crocuta_error *error);
+/* Its bytes again, after the state's options or the session's length have changed. */
+void cr_stack_count_bytes(crocuta_session *session);
 
 /* The socket's functions that all stack engines share, see engine.h. */
 int cr_stack_prepare(crocuta_session *session, crocuta_error *error);
@@ -79,10 +83,11 @@ void cr_stack_times(crocuta_session *session, crocuta_stage_times *times, int re
 /* Passes and results of one sequence on one rank. */
 int cr_stack_run_job(cr_stack_worker *worker, const cr_stack_job *job);
 
-/* Several processes. meet: connect and agree, before the ranks are made; ready: they are made, or not (code);
+/* Several processes. meet: connect and agree on options and length, before memory is looked at and the ranks
+ * are made; ready: they are made, or not (code);
  * call: a sequence for the others; follow: what the others do. All of them do nothing where one process
  * is all there is. */
-int cr_stack_meet(cr_stack_state *state, crocuta_error *error);
+int cr_stack_meet(crocuta_session *session, crocuta_error *error);
 int cr_stack_ready(cr_stack_state *state, int code, crocuta_error *error);
 int cr_stack_call(cr_stack_state *state, const cr_stack_job *job, crocuta_error *error);
 int cr_stack_follow(crocuta_session *session, crocuta_error *error);

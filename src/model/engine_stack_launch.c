@@ -31,7 +31,7 @@ static void lost(void *user, int rank, const char *why)
 	cr_stack_state *s = user;
 
 	(void)rank;
-	if (s->fail_comm)
+	if (s->fail_comm && atomic_load(&s->has_id)) /* before that cr_stack_meet looks itself */
 		s->fail_comm(s, why);
 }
 
@@ -85,19 +85,28 @@ static int take_setup(cr_stack_state *s, crocuta_error *error)
 	return code;
 }
 
-int cr_stack_meet(cr_stack_state *s, crocuta_error *error)
+int cr_stack_meet(crocuta_session *session, crocuta_error *error)
 {
+	cr_stack_state *s = session->state;
 	const cr_control_options options = {.lost = lost, .user = s};
+	crocuta_error local = {0};
 	int code;
 
 	if (s->launch.size <= 1)
 		return 0;
-	code = cr_control_open(&s->launch, &options, &s->control, error);
+	code = cr_control_open(&s->launch, &options, &s->control, &local);
 	if (!code)
-		code = s->first ? take_setup(s, error) : send_setup(s, error);
-	if (code && s->control && error)
-		cr_control_fail(s->control, error->message);
-	return code;
+		code = s->first ? take_setup(s, &local) : send_setup(s, &local);
+	atomic_store(&s->has_id, !code);
+	if (!code)
+		code = cr_control_check(s->control, &local);
+	if (code) {
+		cr_control_fail(s->control, local.message);
+		return cr_fail(error, code, "%s", local.message);
+	}
+	session->max_length = s->options.max_length; /* rank 0's, which the others learn here */
+	cr_stack_count_bytes(session);
+	return 0;
 }
 
 int cr_stack_ready(cr_stack_state *s, int code, crocuta_error *error)
@@ -162,11 +171,9 @@ static int follow_once(cr_stack_state *s, const char *message, int64_t bytes, cr
 
 		code = cr_stack_run_job(w, &job);
 	}
-	if (code && error && !error->code)
-		*error = w->error;
 	if (code)
 		cr_control_fail(s->control, w->error.message);
-	return code;
+	return code ? cr_fail(error, code, "%s", w->error.message) : 0;
 }
 
 int cr_stack_follow(crocuta_session *session, crocuta_error *error)

@@ -189,8 +189,6 @@ int cr_stack_prepare(crocuta_session *session, crocuta_error *error)
 	if (s->options.ranks > 1 && !s->make_comm)
 		code = cr_stack_thread_comm(s, error);
 	if (!code)
-		code = cr_stack_meet(s, error);
-	if (!code)
 		code = start_threads(s, error);
 	if (code)
 		return code;

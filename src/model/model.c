@@ -279,6 +279,9 @@ static void fill_stack_info(crocuta_model_info *info, const cr_stack *stack)
 		info->filter_shift_source = "none";
 }
 
+/* Bases of a hybrid's window when nobody says: what Evo's scores are published for. */
+#define HYBRID_WINDOW 8192
+
 /* What a caller reads: the sizes again, beside what the family set. */
 static void fill_info(crocuta_model *model)
 {
@@ -296,9 +299,13 @@ static void fill_info(crocuta_model *model)
 	info->max_length = network->max_length;
 	info->classes = network->classes;
 	info->filter_shift = network->filter_shift;
+	info->default_window = info->usable_length;
 	info->changes = info->streams = !network->stack;
-	if (network->stack)
-		fill_stack_info(info, network->stack);
+	if (!network->stack)
+		return;
+	fill_stack_info(info, network->stack);
+	if (info->default_window > HYBRID_WINDOW)
+		info->default_window = HYBRID_WINDOW;
 }
 
 static int check_options(const crocuta_model_options *options, crocuta_error *error)

@@ -54,7 +54,7 @@ static int find_engine(const char *name, int stacks, const cr_engine **engine,
 	for (size_t i = 0; i < ENGINES; i++)
 		if (strlen(engines[i]->name) == length && engines[i]->stacks == stacks &&
 		    !memcmp(engines[i]->name, name, length) &&
-		    (gpus || stacks || !name[length])) {
+		    (gpus || (stacks && !strcmp(engines[i]->name, "cpu")) || !name[length])) {
 			*engine = engines[i];
 			return 0;
 		}
@@ -257,7 +257,18 @@ int crocuta_session_plan(const crocuta_model *model, const crocuta_session_optio
 int crocuta_session_new(const crocuta_model *model, const crocuta_session_options *options,
 			crocuta_session **session, crocuta_error *error)
 {
-	return open_session(model, options, 1, session, error);
+	crocuta_session_options defaults;
+	int rank, size, code;
+
+	crocuta_session_options_init(&defaults);
+	*session = NULL;
+	code = crocuta_session_rank(options ? options : &defaults, &rank, &size, error);
+	if (!code && rank)
+		code = cr_fail(error, CROCUTA_EARG,
+			       "this process is rank %d of %d: it follows rank 0 "
+			       "(crocuta_session_follow)",
+			       rank, size);
+	return code ? code : open_session(model, options, 1, session, error);
 }
 
 void crocuta_session_free(crocuta_session *s)
@@ -292,7 +303,7 @@ int crocuta_session_follow(const crocuta_model *model, const crocuta_session_opt
 	if (!code && rank == 0)
 		code = cr_fail(error, CROCUTA_EARG, "rank 0 does not follow");
 	if (!code)
-		code = crocuta_session_new(model, options, &s, error);
+		code = open_session(model, options, 1, &s, error);
 	if (code)
 		return code;
 	code = s->engine->follow(s, error);

@@ -237,7 +237,7 @@ int cr_embed_settle(cr_embed *embed)
 			       (long long)o->window, (long long)info->max_length,
 			       specials ? ", special tokens included" : "");
 	if (!o->window)
-		o->window = info->usable_length;
+		o->window = info->default_window;
 	if (o->overlap >= o->window)
 		return cr_fail(embed->error, CROCUTA_EARG,
 			       "--overlap %lld must be less than the window of %lld bases",

@@ -209,7 +209,7 @@ static int settle_windows(cr_score *score)
 			       (long long)o->window,
 			       (long long)(score->info->max_length - score->lead),
 			       score->lead ? " behind its start token" : "");
-	p->window = o->window ? o->window : score->info->usable_length;
+	p->window = o->window ? o->window : score->info->default_window;
 	if (p->window < 2)
 		return cr_fail(score->error, CROCUTA_EARG,
 			       "--window %lld: at least 2, a base of context and one to compare",

@@ -10,7 +10,7 @@
 #define LENGTH 20000
 #endif
 
-static const char *const devices[] = {"cpu:2", "cpu:3", "cpu:4", "cpu:8"};
+static const char *const devices[] = {"cpu:1", "cpu:2", "cpu:3", "cpu:4", "cpu:8"};
 
 static crocuta_session *session_on(const crocuta_model *model, const char *device, int64_t length)
 {
@@ -34,6 +34,23 @@ static void run(crocuta_session *session, const uint8_t *tokens, int64_t length,
 
 	for (int64_t i = 0; i < length * c->width; i++)
 		c->hidden[i] = NAN;
+	if (crocuta_session_run(session, &q, 1, &request, &error))
+		fail_msg("%s", error.message);
+}
+
+/* As run(), with logits: of the last layer. */
+static void run_logits(crocuta_session *session, const uint8_t *tokens, int64_t length, collected *c)
+{
+	const crocuta_sequence q = {.tokens = tokens, .length = length, .report_from = length / 2};
+	const crocuta_request request = {.layer = -1,
+					 .want_hidden = 1,
+					 .want_logits = 1,
+					 .rows = collect_rows,
+					 .user = c};
+	crocuta_error error = {0};
+
+	for (int64_t i = 0; i < length * c->vocabulary; i++)
+		c->logits[i] = 0;
 	if (crocuta_session_run(session, &q, 1, &request, &error))
 		fail_msg("%s", error.message);
 }
@@ -63,12 +80,22 @@ static void compare(const crocuta_model *model, const char *single, const int64_
 		collect_new(&expected, model, 1, lengths[i]);
 		collect_new(&c, model, 1, lengths[i]);
 		run(one, tokens, lengths[i], -1, &expected);
+		if (lengths[i] < 3000)
+			run_logits(one, tokens, lengths[i], &expected);
 		crocuta_session_free(one);
 		for (size_t d = 0; d < sizeof devices / sizeof *devices; d++) {
 			crocuta_session *session = session_on(model, devices[d], lengths[i]);
 			double off;
 
 			run(session, tokens, lengths[i], -1, &c);
+			if (lengths[i] < 3000) {
+				run_logits(session, tokens, lengths[i], &c);
+				off = largest_difference(c.logits, expected.logits,
+							 lengths[i] * c.vocabulary);
+				if (!(off <= 4e-4)) /* they reach 100 */
+					fail_msg("%lld tokens on %s: logits off by %g",
+						 (long long)lengths[i], devices[d], off);
+			}
 			crocuta_session_free(session);
 			off = largest_difference(c.hidden, expected.hidden, lengths[i] * c.width);
 			if (!(off <= 1e-4))
@@ -79,6 +106,72 @@ static void compare(const crocuta_model *model, const char *single, const int64_
 		collect_free(&c);
 	}
 	free(tokens);
+}
+
+/* Every position of every layer, from a position on, lengths up and down in one session. */
+static void in_one_session(void **state)
+{
+	static const int64_t lengths[] = {1400, 3, 700, 1400};
+	crocuta_model *model = open_model("test-data/golden/evo2-d128-n8");
+	crocuta_session *one = session_on(model, "cpu", 1400);
+	crocuta_session *several = session_on(model, "cpu:3", 1400);
+	uint8_t *tokens = malloc(1400);
+	collected a, b;
+
+	(void)state;
+	fill_tokens(model, tokens, 1400);
+	collect_new(&a, model, 1, 1400);
+	collect_new(&b, model, 1, 1400);
+	for (int i = 0; i < 4; i++)
+		for (int layer = 0; layer <= 8; layer += 2) {
+			double off;
+
+			run(one, tokens, lengths[i], layer, &a);
+			run(several, tokens, lengths[i], layer, &b);
+			off = largest_difference(a.hidden, b.hidden, lengths[i] * a.width);
+			if (!(off <= (layer < 8 ? 2e-3 : 1e-4))) /* the residual stream reaches tens */
+				fail_msg("%lld tokens, layer %d: off by %g", (long long)lengths[i], layer,
+					 off);
+		}
+	collect_free(&a);
+	collect_free(&b);
+	free(tokens);
+	crocuta_session_free(one);
+	crocuta_session_free(several);
+	crocuta_model_close(model);
+}
+
+/* Filters that reach over more rows than a chunk has, and over whole segments. */
+static void long_explicit_filters(void **state)
+{
+	const int64_t lengths[] = {512, 1500, 40};
+	crocuta_model *model = made_by(
+		"random_stack", "--width 32 --heads 2 --inner 48 --groups 4 --layers SMM* "
+				"--max-length 8192 --taps 600");
+
+	(void)state;
+	compare(model, "cpu", lengths, 3);
+	crocuta_model_close(model);
+}
+
+static void hyenadna_with_attention(void **state)
+{
+	const int64_t lengths[] = {258, 100, 1};
+	crocuta_model *model = open_model("test-data/hybrid/hyenadna-attention");
+
+	(void)state;
+	compare(model, "cpu", lengths, 3);
+	crocuta_model_close(model);
+}
+
+static void evo1_8k(void **state)
+{
+	const int64_t lengths[] = {1500, 77};
+	crocuta_model *model = open_model("test-data/golden/evo1-d128-n6");
+
+	(void)state;
+	compare(model, "cpu", lengths, 2);
+	crocuta_model_close(model);
 }
 
 static void evo1(void **state)
@@ -109,7 +202,6 @@ static void hyenadna(void **state)
 
 	(void)state;
 	compare(model, "cpu", lengths, 4);
-	compare(model, "cpu:1", lengths, 4);
 	crocuta_model_close(model);
 }
 
@@ -155,6 +247,10 @@ static void hyenadna_rough(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(in_one_session),
+		cmocka_unit_test(long_explicit_filters),
+		cmocka_unit_test(hyenadna_with_attention),
+		cmocka_unit_test(evo1_8k),
 		cmocka_unit_test(evo1),
 		cmocka_unit_test(evo2),
 		cmocka_unit_test(hyenadna),

@@ -1,7 +1,7 @@
 /* random_stack.c - write an Evo-2-shaped model directory with made-up bfloat16 weights, of any size.
  *
  * random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] [--layers LETTERS] [--max-length M]
- *                  [--divisor X] [--seed S]
+ *                  [--divisor X] [--seed S] [--taps T of M]
  *
  * LETTERS: S short filter, M medium, L long (modal), * attention; default the 32 of Evo-2 7B, whose sizes
  * are the other defaults too. Number j of tensor q depends on (seed, q, j) alone: the same options
@@ -32,7 +32,7 @@ typedef struct tensor {
 
 static struct {
 	const char *path, *layers;
-	int64_t width, heads, inner, groups, max_length, seed;
+	int64_t width, heads, inner, groups, taps, max_length, seed;
 	double divisor;
 	tensor *list;
 	int count;
@@ -41,6 +41,7 @@ static struct {
 	  .heads = 32,
 	  .inner = 11264,
 	  .groups = 256,
+	  .taps = 128,
 	  .max_length = 1048576,
 	  .seed = 1,
 	  .divisor = 128};
@@ -95,7 +96,7 @@ static void add_hyena(int i, char letter, double narrow)
 	if (letter == 'S')
 		add("filter.h", i, 0, UNIFORM, 0.6, 3, made.groups, 1, 7);
 	if (letter == 'M')
-		add("filter.h", i, 0, UNIFORM, 0.15, 3, made.groups, 1, 128);
+		add("filter.h", i, 0, UNIFORM, 0.15, 3, made.groups, 1, made.taps);
 	if (letter == 'L') {
 		add("filter.log_poles", i, 1, LOG_POLES, 1, 3, d, STATES, 1);
 		add("filter.residues", i, 1, UNIFORM, 0.05, 2, d, STATES, 0);
@@ -255,7 +256,7 @@ static void write_config(void)
 	fprintf(file, "  \"num_layers\": %zu,\n  \"num_attention_heads\": %" PRId64 ",\n",
 		strlen(made.layers), made.heads);
 	fprintf(file, "  \"inner_mlp_size\": %" PRId64 ",\n  \"state_size\": %d,\n", made.inner, STATES);
-	fprintf(file, "  \"hcs_filter_length\": 7,\n  \"hcm_filter_length\": 128,\n");
+	fprintf(file, "  \"hcs_filter_length\": 7,\n  \"hcm_filter_length\": %" PRId64 ",\n", made.taps);
 	fprintf(file, "  \"hcs_filter_groups\": %" PRId64 ",\n  \"hcm_filter_groups\": %" PRId64 ",\n",
 		made.groups, made.groups);
 	fprintf(file, "  \"hcl_filter_groups\": %" PRId64 ",\n  \"short_filter_length\": 3,\n", made.width);
@@ -289,7 +290,7 @@ int main(int argc, char **argv)
 {
 	if (argc < 2 || argc % 2 || argv[1][0] == '-') {
 		fprintf(stderr, "usage: random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] "
-				"[--layers LETTERS] [--max-length M] [--divisor X] [--seed S]\n");
+				"[--layers LETTERS] [--max-length M] [--divisor X] [--seed S] [--taps T]\n");
 		return 2;
 	}
 	made.path = argv[1];
@@ -299,7 +300,8 @@ int main(int argc, char **argv)
 			int64_t *value;
 		} numbers[] = {{"--width", &made.width},   {"--heads", &made.heads},
 			       {"--inner", &made.inner},   {"--groups", &made.groups},
-			       {"--seed", &made.seed},     {"--max-length", &made.max_length}};
+			       {"--seed", &made.seed},     {"--max-length", &made.max_length},
+				 {"--taps", &made.taps}};
 		int known = 0;
 
 		for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
