@@ -41,6 +41,7 @@ typedef struct cr_stack_embed {
 	void *y; /* R (rows, D) */
 } cr_stack_embed;
 
+/* A row whose squares overflow float32 gives no numbers, never zeros. */
 typedef struct cr_stack_norm {
 	int kind; /* enum cr_norm */
 	double epsilon;

@@ -1,6 +1,7 @@
 /* run_arguments.c - see run_arguments.h. */
 #include "cli/run_arguments.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -48,6 +49,9 @@ int cr_follow_rank(const crocuta_model *model, const crocuta_session_options *op
 	crocuta_error error = {0};
 	int rank, size, code = crocuta_session_rank(options, &rank, &size, &error);
 
+	if (!code && getenv("CROCUTA_SIZE") && options->parallel != CROCUTA_PARALLEL_SEQUENCE)
+		cr_warning("CROCUTA_SIZE is set, but without --parallel sequence this process works "
+			   "alone, on all of the input");
 	if (!code && rank == 0)
 		return CR_PARSE_GO_ON;
 	if (!code)

@@ -71,6 +71,10 @@ int cr_stack_plan(crocuta_session *session, const crocuta_session_options *optio
 			       "computed for each (--no-reuse)",
 			       session->network->stack ? "this model"
 						       : "ranks (--parallel sequence)");
+	if (options->convolution != CROCUTA_CONVOLUTION_AUTO && !has_implicit_filters(s->stack))
+		return cr_fail(error, CROCUTA_EARG,
+			       "--conv: this model has no convolution that it could be said of; leave it "
+			       "out");
 	if (!s->filters.hyena.network && has_implicit_filters(s->stack))
 		return cr_fail(error, CROCUTA_EDEVICE,
 			       "HyenaDNA's filter in a model with attention is computed on the CPU "
@@ -89,6 +93,13 @@ void cr_stack_count_bytes(crocuta_session *session)
 	bytes = cr_rank_plan(s->stack, &s->options);
 	p->ranks = s->options.ranks;
 	p->rank_bytes = bytes.weights + bytes.sequence + bytes.workspace + s->device_bytes;
+	{
+		cr_rank_options whole = s->options;
+
+		whole.copied = 1; /* the host holds them, whatever the devices do */
+		whole.spread = 0;
+		p->weight_bytes = cr_rank_plan(s->stack, &whole).weights;
+	}
 	p->batch = p->gather = 1;
 	if (!p->convolution)
 		p->convolution = "direct";
@@ -99,7 +110,7 @@ void cr_stack_count_bytes(crocuta_session *session)
 	} else {
 		p->workspace_bytes += p->rank_bytes * p->ranks;
 	}
-	p->total_bytes = p->workspace_bytes + p->filter_bytes;
+	p->total_bytes = p->weight_bytes + p->workspace_bytes + p->filter_bytes;
 }
 
 static cr_stack_state *make_state(crocuta_session *session, const cr_stack_ops *ops,

@@ -154,7 +154,12 @@ static int skip_duplicate(cr_striped_loading *loading, const cr_striped_entry *e
 	if (!stack->embedding.values || tensor->dtype != same)
 		return cr_safetensors_read(loading->file, entry->index, NULL, 1, error);
 	code = cr_safetensors_stream(loading->file, entry->index, 1, compare, &twin, error);
-	if (!code && twin.differs)
+	if (!code && twin.differs && !loading->options->lenient)
+		code = cr_fail(error, CROCUTA_EMODEL,
+			       "%s: unembed.weight differs from the token table, to which these models "
+			       "are tied (--lenient leaves it out)",
+			       cr_safetensors_where(loading->file, entry->index));
+	else if (!code && twin.differs)
 		cr_note(&loading->model->notes,
 			"unembed.weight differs from the token table, to which the model is tied; "
 			"ignored");

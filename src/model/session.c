@@ -232,9 +232,9 @@ static int open_session(const crocuta_model *model, const crocuta_session_option
 		code = check_options(&o, network, error);
 	if (!code && size > 1 && engine && !engine->follow)
 		code = cr_fail(error, CROCUTA_EARG,
-			       "%d processes were launched, but they share a sequence on GPUs and with "
-			       "hybrid models only; leave out --parallel sequence or give one process "
-			       "all GPUs (--device cuda:0,1)",
+			       "%d processes were launched: only with --device cuda and models with "
+			       "attention (Evo) can they share a sequence; leave out --parallel sequence, "
+			       "or give one process all GPUs (--device cuda:0,1)",
 			       size);
 	if (code)
 		return code;

@@ -128,8 +128,11 @@ PY
 		-o out/x.npy "$EVO2/input.fa"
 	fails 2 "processes were launched" env CROCUTA_RANK=0 CROCUTA_SIZE=2 CROCUTA_MASTER=127.0.0.1:29999 \
 		"$CROCUTA" embed -q -m "$EVO2" --parallel sequence --device cpu -o out/x.npy "$EVO2/input.fa"
-	# without --parallel sequence nobody looks
+	# without --parallel sequence nobody looks, and that is said
 	CROCUTA_RANK=1 "$CROCUTA" embed -q -m "$EVO2" --device cpu --window 2000 -O npy -o x.npy "$EVO2/input.fa"
+	CROCUTA_RANK=1 CROCUTA_SIZE=2 "$CROCUTA" embed -m "$EVO2" --device cpu --window 2000 -O npy -o y.npy \
+		"$EVO2/input.fa" 2> messages
+	grep -q 'works alone' messages
 }
 
 @test "a made-up bfloat16 model of other sizes, in three ways" {

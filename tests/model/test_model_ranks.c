@@ -4,7 +4,12 @@
 #define _GNU_SOURCE
 #include "made_model.h"
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef __has_feature
+#if __has_feature(thread_sanitizer)
+#define RANKS_UNDER_TSAN
+#endif
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined RANKS_UNDER_TSAN /* ten times as slow */
 #define LENGTH 3001
 #else
 #define LENGTH 20000

@@ -166,12 +166,46 @@ static void many_keys(void **state)
 	}
 }
 
+/* Squares beyond float32 end as no numbers, which are seen, not as zeros, which are not. */
+static void overflowing_norms(void **state)
+{
+	enum { WIDTH = 40 };
+	const cr_stack_device_options options = {.threads = 1};
+	cr_stack_device *device;
+	float x[WIDTH], scale[WIDTH], y[WIDTH];
+	crocuta_error error = {0};
+
+	(void)state;
+	assert_int_equal(cr_stack_ops_cpu.open(&options, &device, &error), 0);
+	for (int i = 0; i < WIDTH; i++) {
+		x[i] = 1e25f;
+		scale[i] = 1;
+	}
+	x[7] = -3e25f;
+	for (int kind = CR_NORM_LAYER; kind <= CR_NORM_RMS; kind++) {
+		const cr_stack_norm a = {.kind = kind,
+					 .epsilon = 1e-6,
+					 .weights = {scale, NULL},
+					 .x = x,
+					 .y = y,
+					 .rows = 1,
+					 .width = WIDTH};
+
+		memset(y, 0, sizeof y);
+		assert_int_equal(cr_stack_ops_cpu.norm(device, &a, &error), 0);
+		for (int i = 0; i < WIDTH; i++)
+			assert_true(isnan(y[i]));
+	}
+	cr_stack_ops_cpu.close(device);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(products),
 		cmocka_unit_test(wide_norms),
 		cmocka_unit_test(many_keys),
+		cmocka_unit_test(overflowing_norms),
 	};
 
 	return cmocka_run_group_tests(tests, open_sides, close_sides);

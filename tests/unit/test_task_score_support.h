@@ -117,7 +117,7 @@ static void be_another(int other)
 	model->info.filter_shift_source = "none";
 	model->info.filter_shift = 0;
 	model->info.changes = model->info.streams = 0;
-	model->info.usable_length = model->info.max_length - 1;
+	model->info.usable_length = model->info.default_window = model->info.max_length - 1;
 }
 
 static int clean(void **state)

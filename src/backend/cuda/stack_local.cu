@@ -99,9 +99,10 @@ __device__ static float sum_block(float x, float *partial)
  * make a row of zeros of it. */
 __device__ static float norm_factor(int kind, float mean_square, float epsilon)
 {
-	if (kind == CR_NORM_LAYER)
-		return cr_norm_scale(mean_square, epsilon);
-	return mean_square < INFINITY ? 1.0f / (sqrtf(mean_square) + epsilon) : NAN;
+	if (!(mean_square < INFINITY))
+		return NAN;
+	return kind == CR_NORM_LAYER ? cr_norm_scale(mean_square, epsilon)
+				     : 1.0f / (sqrtf(mean_square) + epsilon);
 }
 
 /* A block a row, which is read once: thread t holds numbers 4 t .. of each of PIECES pieces of 4 THREADS.
