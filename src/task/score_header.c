@@ -250,8 +250,8 @@ static void make_tags(const cr_score *score, cr_score_header *h)
 	static const char *const reduces[] = {
 		[CROCUTA_REDUCE_SUM] = "summed over the positions compared",
 		[CROCUTA_REDUCE_MEAN] = "mean over the positions compared",
-		[CROCUTA_REDUCE_WINDOW_MEAN] = "summed over the positions compared and divided by "
-					       "those of the window that the model scores"};
+		[CROCUTA_REDUCE_WINDOW_MEAN] = ("summed over the positions compared and divided by "
+					       "those of the window that the model scores")};
 	const int both = o->strands == CROCUTA_STRANDS_BOTH;
 	const char *how = both ? ", averaged over the two strands"
 			  : o->strands == CROCUTA_STRANDS_FORWARD ? ", of the forward strand"
