@@ -173,3 +173,21 @@ int cr_config_flag(const cr_config *config, const json_t *object, const char *ke
 	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %s, expected true or false", config->where,
 		       key, text);
 }
+
+int cr_config_refused(const json_t *value, enum cr_demand kind, int number, const char *text)
+{
+	if (!value || json_is_null(value))
+		return 0;
+	switch (kind) {
+	case CR_DEMAND_INTEGER:
+		return !json_is_integer(value) || json_integer_value(value) != number;
+	case CR_DEMAND_FLAG:
+		return !json_is_boolean(value) || json_is_true(value) != number;
+	case CR_DEMAND_STRING:
+		return !json_is_string(value) || strcmp(json_string_value(value), text) != 0;
+	default: /* CR_DEMAND_EMPTY */
+		return json_array_size(value) + json_object_size(value) > 0 ||
+		       json_is_true(value) || json_is_string(value) ||
+		       json_number_value(value) != 0;
+	}
+}

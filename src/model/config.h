@@ -47,4 +47,15 @@ int cr_config_number(const cr_config *config, const json_t *object, const char *
 int cr_config_flag(const cr_config *config, const json_t *object, const char *key, int *value,
 		   crocuta_error *error);
 
+/* What an option must be for a family to compute what it means. */
+enum cr_demand {
+	CR_DEMAND_INTEGER, /* number */
+	CR_DEMAND_FLAG,    /* number: 1 or 0 */
+	CR_DEMAND_STRING,  /* text */
+	CR_DEMAND_EMPTY    /* nothing; an empty array or object, false and 0 also mean none */
+};
+
+/* Is the value another one? An absent option and null are never refused. */
+int cr_config_refused(const json_t *value, enum cr_demand kind, int number, const char *text);
+
 #endif

@@ -8,22 +8,13 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/family_hyenadna.h"
 #include "model/model_internal.h"
-
-#define NAMES_SHOWN 10
-
-static const char *skip_prefix(const char *text, const char *prefix)
-{
-	size_t length = strlen(prefix);
-
-	return strncmp(text, prefix, length) ? text : text + length;
-}
+#include "model/tensor_names.h"
 
 /* A tensor of the file on its way into the network. */
 struct entry {
@@ -47,32 +38,10 @@ struct loading {
 	char missing_names[400], unknown_names[400];
 };
 
-static int by_name(const void *a, const void *b)
-{
-	const struct entry *x = a, *y = b;
-	int order = strcmp(x->name ? x->name : "", y->name ? y->name : "");
-
-	return order ? order : (x->index > y->index) - (x->index < y->index);
-}
-
 /* First entry of that canonical name, or NULL. */
 static struct entry *find_entry(const struct loading *loading, const char *name)
 {
-	int64_t low = 0, high = loading->entries;
-
-	while (low < high) {
-		int64_t middle = low + (high - low) / 2;
-		const char *other = loading->entry[middle].name;
-
-		if (strcmp(other ? other : "", name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == loading->entries || !loading->entry[low].name ||
-	    strcmp(loading->entry[low].name, name))
-		return NULL;
-	return &loading->entry[low];
+	return cr_tensor_names_find(loading->entry, loading->entries, sizeof *loading->entry, name);
 }
 
 static const cr_tensor *find_tensor(const struct loading *loading, const char *name)
@@ -87,71 +56,44 @@ static int fail_memory(const struct loading *loading, crocuta_error *error)
 	return cr_fail(error, CROCUTA_EMEMORY, "%s: no memory to load it", loading->file->where);
 }
 
+static int canonical_name(int version, const char *name, char *text, size_t capacity)
+{
+	(void)version;
+	return cr_hyenadna_canonical_name(name, text, capacity);
+}
+
 static int index_names(struct loading *loading, crocuta_error *error)
 {
-	char name[CR_TENSOR_NAME_MAX + 1];
+	/* The one vector of frequencies may be stored once for each activation. */
+	static const cr_tensor_naming naming = {canonical_name, 1, ".freq"};
 	int64_t count = loading->file->count;
+	cr_tensor_name *names;
+	int code;
 
 	loading->entry = cr_calloc((size_t)count, sizeof *loading->entry);
 	loading->by_file = cr_calloc((size_t)count, sizeof *loading->by_file);
 	loading->spec = cr_calloc((size_t)count, sizeof *loading->spec);
 	if (!loading->entry || !loading->by_file || !loading->spec)
 		return fail_memory(loading, error);
+	code = cr_tensor_names_read(loading->file, &naming, &names, error);
+	if (code)
+		return code;
 	for (int64_t i = 0; i < count; i++) {
 		struct entry *entry = &loading->entry[loading->entries++];
 
-		entry->index = i;
-		if (!cr_hyenadna_canonical_name(loading->file->tensor[i].name, name, sizeof name))
-			continue;
-		entry->name = cr_strdup(name);
-		if (!entry->name)
-			return fail_memory(loading, error);
+		entry->name = names[i].name; /* from here on the entry's */
+		entry->index = names[i].index;
+		loading->by_file[entry->index] = entry;
 	}
-	if (count)
-		qsort(loading->entry, (size_t)count, sizeof *loading->entry, by_name);
-	for (int64_t i = 0; i < count; i++)
-		loading->by_file[loading->entry[i].index] = &loading->entry[i];
-	for (int64_t i = 1; i < count; i++) {
-		const struct entry *a = &loading->entry[i - 1], *b = &loading->entry[i];
-		size_t length = b->name ? strlen(b->name) : 0;
-
-		if (!a->name || !b->name || strcmp(a->name, b->name) ||
-		    (length > 5 && !strcmp(b->name + length - 5, ".freq")))
-			continue;
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: tensors \"%.80s\" and \"%.80s\" are the same weight under two "
-			       "names",
-			       loading->file->where, loading->file->tensor[a->index].name,
-			       loading->file->tensor[b->index].name);
-	}
+	cr_free(names);
 	return 0;
 }
 
-/* Layer number of "layers.12.x" and what follows the number's point; -1 for other names. */
-static int64_t layer_of(const char *name, const char **rest)
-{
-	long long layer = 0;
-	const char *p = name ? skip_prefix(name, "layers.") : NULL;
-
-	if (!p || p == name || *p < '0' || *p > '9')
-		return -1;
-	for (; *p >= '0' && *p <= '9' && layer <= CR_LAYERS_MAX; p++)
-		layer = 10 * layer + (*p - '0');
-	if (*p != '.')
-		return -1;
-	*rest = p + 1;
-	return layer;
-}
-
-/* A size of the network: from the tensor, else what the config says. A disagreement is noted. */
+/* See cr_tensor_settle. */
 static void settle(struct loading *loading, const char *what, int64_t from_tensor,
 		   int64_t from_config, int64_t *size)
 {
-	*size = from_tensor ? from_tensor : from_config;
-	if (from_tensor && from_config && from_tensor != from_config)
-		cr_note(&loading->model->notes,
-			"config.json says %s %lld, the tensors have %lld, which is used", what,
-			(long long)from_config, (long long)from_tensor);
+	*size = cr_tensor_settle(&loading->model->notes, what, from_tensor, from_config);
 }
 
 /* A size of a matrix, 0 when there is none. Bounded: beside a zero dimension any number can stand.
@@ -180,16 +122,6 @@ static int64_t table_length(const struct loading *loading, int64_t layers, int64
 			return tensor->elements / features;
 	}
 	return 0;
-}
-
-static int check_size(const struct loading *loading, const char *what, int64_t size, int64_t low,
-		      int64_t high, crocuta_error *error)
-{
-	if (size >= low && size <= high)
-		return 0;
-	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %lld, expected %lld to %lld",
-		       loading->file->where, what, (long long)size, (long long)low,
-		       (long long)high);
 }
 
 /* The layers that config.json calls attention are layers, and not all of them. */
@@ -223,13 +155,13 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 
 	for (int64_t i = 0; i < loading->entries; i++) {
 		const char *rest = NULL, *number;
-		int64_t layer = layer_of(loading->entry[i].name, &rest);
+		int64_t layer = cr_tensor_layer(loading->entry[i].name, "layers.", &rest);
 		int used = 0, index = 0;
 
 		if (layer >= layers)
 			layers = layer + 1;
 		if (layer != loading->attention.first_hyena ||
-		    (number = skip_prefix(rest, filter)) == rest)
+		    (number = cr_skip_prefix(rest, filter)) == rest)
 			continue;
 		if (sscanf(number, "%4d.weight%n", &index, &used) == 1 && used && !number[used] &&
 		    index > last)
@@ -240,7 +172,8 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 			       "%s: none of its %lld tensors belongs to a layer of a HyenaDNA "
 			       "(backbone.layers.0...)",
 			       loading->file->where, (long long)loading->file->count);
-	if (check_size(loading, "the number of layers", layers, 1, CR_LAYERS_MAX, error))
+	if (cr_tensor_check_size(loading->file->where, "the number of layers", layers, 1,
+				 CR_LAYERS_MAX, error))
 		return CROCUTA_EMODEL;
 	if (loading->config.layers && loading->config.layers != layers)
 		return cr_fail(error, CROCUTA_EMODEL,
@@ -254,8 +187,9 @@ static int count_layers(struct loading *loading, crocuta_error *error)
 	       loading->config.filter_inner, &network->filter_inner);
 	if (!network->filter_inner)
 		network->filter_inner = 2;
-	return check_size(loading, "the number of inner layers of the filter",
-			  network->filter_inner, 1, CR_FILTER_INNER_MAX, error);
+	return cr_tensor_check_size(loading->file->where,
+				    "the number of inner layers of the filter",
+				    network->filter_inner, 1, CR_FILTER_INNER_MAX, error);
 }
 
 static int settle_sizes(struct loading *loading, crocuta_error *error)
@@ -307,44 +241,37 @@ static int settle_sizes(struct loading *loading, crocuta_error *error)
 static int check_sizes(const struct loading *loading, crocuta_error *error)
 {
 	const cr_network *network = &loading->model->network;
-	int code = check_size(loading, "the width", network->width, 1, CR_WIDTH_MAX, error);
+	int code = cr_tensor_check_size(loading->file->where, "the width", network->width, 1,
+					CR_WIDTH_MAX, error);
 
 	if (!code)
-		code = check_size(loading, "the inner width", network->inner_width, 1,
-				  CR_INNER_WIDTH_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, "the inner width",
+					    network->inner_width, 1, CR_INNER_WIDTH_MAX, error);
 	if (!code) /* token N is 11 */
-		code = check_size(loading, "the token table's number of rows", network->vocabulary,
-				  12, CR_VOCABULARY_MAX, error);
+		code = cr_tensor_check_size(loading->file->where,
+					    "the token table's number of rows", network->vocabulary,
+					    12, CR_VOCABULARY_MAX, error);
 	if (!code)
-		code = check_size(loading, "the filter's order", network->filter_order, 1,
-				  CR_FILTER_ORDER_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, "the filter's order",
+					    network->filter_order, 1, CR_FILTER_ORDER_MAX, error);
 	if (!code)
-		code = check_size(loading, "the filter's number of features", network->features, 3,
-				  CR_FEATURES_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, "the filter's number of features",
+					    network->features, 3, CR_FEATURES_MAX, error);
 	if (!code && network->features % 2 == 0)
 		code = cr_fail(error, CROCUTA_EMODEL,
 			       "%s: the filter has %lld features, expected an odd number",
 			       loading->file->where, (long long)network->features);
 	if (!code)
-		code = check_size(loading, "the maximum length (max_seq_len, l_max)",
-				  network->max_length, 2, (int64_t)1 << 31, error);
+		code = cr_tensor_check_size(loading->file->where,
+					    "the maximum length (max_seq_len, l_max)",
+					    network->max_length, 2, (int64_t)1 << 31, error);
 	if (!code)
-		code = check_size(loading, "the number of classes", network->classes, 0,
-				  CR_CLASSES_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, "the number of classes",
+					    network->classes, 0, CR_CLASSES_MAX, error);
 	if (!code)
-		code = check_size(loading, "the decoder's number of classes",
-				  network->decoder_classes, 0, CR_CLASSES_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, "the decoder's number of classes",
+					    network->decoder_classes, 0, CR_CLASSES_MAX, error);
 	return code;
-}
-
-static void list_name(char *list, size_t capacity, int64_t number, const char *name)
-{
-	size_t used = strlen(list);
-
-	if (number < NAMES_SHOWN)
-		snprintf(list + used, capacity - used, "%s%.80s", number ? ", " : "", name);
-	else if (number == NAMES_SHOWN)
-		snprintf(list + used, capacity - used, ", ...");
 }
 
 static int is_optional(const struct loading *loading, int role)
@@ -362,8 +289,8 @@ static int bind_one(void *user, const cr_tensor_spec *spec)
 
 	if (!entry) {
 		if (!is_optional(loading, spec->role))
-			list_name(loading->missing_names, sizeof loading->missing_names,
-				  loading->missing++, spec->name);
+			cr_tensor_list_add(loading->missing_names, sizeof loading->missing_names,
+					   loading->missing++, spec->name);
 		return 0;
 	}
 	kept = &loading->spec[loading->specs++];
@@ -376,48 +303,26 @@ static int bind_one(void *user, const cr_tensor_spec *spec)
 	return 0;
 }
 
-/* Sizes of 1 aside, the shape must be the expected one: [1, 64] holds what [64] holds. */
-static int same_shape(const cr_tensor *tensor, const cr_tensor_spec *spec)
-{
-	int i = 0, j = 0;
-
-	for (;;) {
-		while (i < tensor->rank && tensor->shape[i] == 1)
-			i++;
-		while (j < spec->rank && spec->shape[j] == 1)
-			j++;
-		if (i == tensor->rank || j == spec->rank)
-			return i == tensor->rank && j == spec->rank;
-		if (tensor->shape[i++] != spec->shape[j++])
-			return 0;
-	}
-}
-
 static int check_shapes(const struct loading *loading, crocuta_error *error)
 {
-	for (int64_t i = 0; i < loading->entries; i++) {
-		const struct entry *entry = loading->by_file[i];
-		const cr_tensor *tensor = &loading->file->tensor[entry->index];
-		char found[200], expected[200];
-		cr_tensor model = {.rank = 0};
+	int code = 0;
 
-		if (!entry->spec || same_shape(tensor, entry->spec))
-			continue;
-		model.rank = entry->spec->rank;
-		memcpy(model.shape, entry->spec->shape, sizeof entry->spec->shape);
-		cr_tensor_shape_text(tensor, found, sizeof found);
-		cr_tensor_shape_text(&model, expected, sizeof expected);
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: tensor \"%.80s\" has shape %s, expected %s",
-			       loading->file->where, tensor->name, found, expected);
+	for (int64_t i = 0; i < loading->entries && !code; i++) {
+		const struct entry *entry = loading->by_file[i];
+
+		if (entry->spec)
+			code = cr_tensor_check_shape(loading->file->where,
+						     &loading->file->tensor[entry->index],
+						     entry->spec->shape, entry->spec->rank, error);
 	}
-	return 0;
+	return code;
 }
 
 /* Names first, then ranges, then shapes: the most telling of the possible messages. */
 static int bind_tensors(struct loading *loading, crocuta_error *error)
 {
 	cr_network *network = &loading->model->network;
+	cr_tensor_report report;
 
 	network->block = cr_calloc((size_t)network->layers, sizeof *network->block);
 	if (!network->block)
@@ -427,25 +332,15 @@ static int bind_tensors(struct loading *loading, crocuta_error *error)
 		const struct entry *entry = loading->by_file[i];
 
 		if (entry->name && !entry->spec)
-			list_name(loading->unknown_names, sizeof loading->unknown_names,
-				  loading->unknown++, loading->file->tensor[entry->index].name);
+			cr_tensor_list_add(loading->unknown_names, sizeof loading->unknown_names,
+					   loading->unknown++,
+					   loading->file->tensor[entry->index].name);
 	}
-	if (loading->missing)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: %lld tensor%s missing: %s%s%s",
-			       loading->file->where, (long long)loading->missing,
-			       loading->missing > 1 ? "s are" : " is", loading->missing_names,
-			       loading->unknown ? "; unknown: " : "", loading->unknown_names);
-	if (loading->unknown && !loading->options->lenient)
-		return cr_fail(
-			error, CROCUTA_EMODEL,
-			"%s: %lld tensor%s to no layer: %s (--lenient ignores what is unknown)",
-			loading->file->where, (long long)loading->unknown,
-			loading->unknown > 1 ? "s belong" : " belongs", loading->unknown_names);
-	if (loading->unknown)
-		cr_note(&loading->model->notes,
-			"tensors that belong to no layer are ignored (%lld): %s",
-			(long long)loading->unknown, loading->unknown_names);
-	if (check_sizes(loading, error) ||
+	report = (cr_tensor_report){loading->missing, loading->unknown, loading->missing_names,
+				    loading->unknown_names};
+	if (cr_tensor_names_report(loading->file->where, &report, loading->options->lenient,
+				   &loading->model->notes, error) ||
+	    check_sizes(loading, error) ||
 	    cr_hyenadna_check_attention(&loading->attention, network, loading->file->where, error))
 		return CROCUTA_EMODEL;
 	return check_shapes(loading, error);

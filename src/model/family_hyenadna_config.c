@@ -10,35 +10,37 @@
 #include "base/error.h"
 #include "model/family.h"
 
-enum demand { INTEGER, FLAG, STRING, EMPTY };
-
 /* The only value under which this code computes what the option means. */
 static const struct {
 	const char *key;
-	enum demand kind;
+	enum cr_demand kind;
 	int number;
 	const char *text;
 	const char *reason;
 } demands[] = {
-	{"_name_", STRING, 0, "hyena", "only Hyena operators are supported"},
-	{"hyena_order", INTEGER, 2, NULL, "only order 2 is supported"},
-	{"order", INTEGER, 2, NULL, "only order 2 is supported"},
-	{"short_filter_order", INTEGER, 3, NULL, "only short filters of 3 taps are supported"},
-	{"num_heads", INTEGER, 1, NULL, "operators with several heads are not supported"},
-	{"inner_factor", INTEGER, 1, NULL, "a widened operator is not supported"},
-	{"num_blocks", INTEGER, 1, NULL, "operators split into blocks are not supported"},
-	{"outer_mixing", FLAG, 0, NULL, "outer mixing is not supported"},
-	{"post_order_ffn", FLAG, 0, NULL, "a projection after each order is not supported"},
-	{"activation", STRING, 0, "id", "an activation after the operator is not supported"},
-	{"normalized", FLAG, 0, NULL, "normalised filters are not supported"},
-	{"linear_mixer", FLAG, 0, NULL, "linear filters are not supported"},
-	{"modulate", FLAG, 1, NULL, "filters without a decay window are not supported"},
-	{"bias", FLAG, 1, NULL, "filters without a skip weight are not supported"},
-	{"use_bias", FLAG, 1, NULL, "filters without a skip weight are not supported"},
-	{"bidirectional", FLAG, 0, NULL,
+	{"_name_", CR_DEMAND_STRING, 0, "hyena", "only Hyena operators are supported"},
+	{"hyena_order", CR_DEMAND_INTEGER, 2, NULL, "only order 2 is supported"},
+	{"order", CR_DEMAND_INTEGER, 2, NULL, "only order 2 is supported"},
+	{"short_filter_order", CR_DEMAND_INTEGER, 3, NULL,
+	 "only short filters of 3 taps are supported"},
+	{"num_heads", CR_DEMAND_INTEGER, 1, NULL, "operators with several heads are not supported"},
+	{"inner_factor", CR_DEMAND_INTEGER, 1, NULL, "a widened operator is not supported"},
+	{"num_blocks", CR_DEMAND_INTEGER, 1, NULL, "operators split into blocks are not supported"},
+	{"outer_mixing", CR_DEMAND_FLAG, 0, NULL, "outer mixing is not supported"},
+	{"post_order_ffn", CR_DEMAND_FLAG, 0, NULL,
+	 "a projection after each order is not supported"},
+	{"activation", CR_DEMAND_STRING, 0, "id",
+	 "an activation after the operator is not supported"},
+	{"normalized", CR_DEMAND_FLAG, 0, NULL, "normalised filters are not supported"},
+	{"linear_mixer", CR_DEMAND_FLAG, 0, NULL, "linear filters are not supported"},
+	{"modulate", CR_DEMAND_FLAG, 1, NULL, "filters without a decay window are not supported"},
+	{"bias", CR_DEMAND_FLAG, 1, NULL, "filters without a skip weight are not supported"},
+	{"use_bias", CR_DEMAND_FLAG, 1, NULL, "filters without a skip weight are not supported"},
+	{"bidirectional", CR_DEMAND_FLAG, 0, NULL,
 	 "its output depends on the length of the input and is not supported"},
-	{"max_position_embeddings", INTEGER, 0, NULL, "position embeddings are not supported"},
-	{"quantization_config", EMPTY, 0, NULL, "quantized weights are not supported"},
+	{"max_position_embeddings", CR_DEMAND_INTEGER, 0, NULL,
+	 "position embeddings are not supported"},
+	{"quantization_config", CR_DEMAND_EMPTY, 0, NULL, "quantized weights are not supported"},
 };
 
 /* Known and without effect on inference, or read below. */
@@ -120,30 +122,13 @@ static const char *const known_layer_fields[] = {
 	"filter_shift",
 };
 
-static int refused(const json_t *value, size_t i)
-{
-	switch (demands[i].kind) {
-	case INTEGER:
-		return !json_is_integer(value) || json_integer_value(value) != demands[i].number;
-	case FLAG:
-		return !json_is_boolean(value) || json_is_true(value) != demands[i].number;
-	case STRING:
-		return !json_is_string(value) ||
-		       strcmp(json_string_value(value), demands[i].text) != 0;
-	default: /* EMPTY; an empty array or object, false and 0 also mean none */
-		return json_array_size(value) + json_object_size(value) > 0 ||
-		       json_is_true(value) || json_is_string(value) ||
-		       json_number_value(value) != 0;
-	}
-}
-
 static int check_demands(const cr_config *config, const json_t *object, const char *prefix,
 			 crocuta_error *error)
 {
 	for (size_t i = 0; i < sizeof demands / sizeof *demands; i++) {
 		json_t *value = json_object_get(object, demands[i].key);
 
-		if (value && !json_is_null(value) && refused(value, i))
+		if (cr_config_refused(value, demands[i].kind, demands[i].number, demands[i].text))
 			return cr_fail(error, CROCUTA_EMODEL, "%s: %s%s: %s", config->where, prefix,
 				       demands[i].key, demands[i].reason);
 	}

@@ -7,21 +7,12 @@
  */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "base/memory.h"
 #include "model/family_stripedhyena.h"
-
-#define NAMES_SHOWN 10
-
-static const char *skip_prefix(const char *text, const char *prefix)
-{
-	size_t length = strlen(prefix);
-
-	return strncmp(text, prefix, length) ? text : text + length;
-}
+#include "model/tensor_names.h"
 
 static int ends_with(const char *text, const char *end)
 {
@@ -43,84 +34,44 @@ static int is_ignored(const char *name, int version)
 	       (version == 1 && ends_with(name, ".inv_freq"));
 }
 
-static int by_name(const void *a, const void *b)
+static int canonical_name(int version, const char *name, char *text, size_t capacity)
 {
-	const cr_striped_entry *x = a, *y = b;
-	int order = strcmp(x->name ? x->name : "", y->name ? y->name : "");
-
-	return order ? order : (x->index > y->index) - (x->index < y->index);
+	name = cr_skip_prefix(name, "backbone.");
+	if (is_ignored(name, version))
+		return 0;
+	snprintf(text, capacity, "%s", name);
+	return 1;
 }
 
 cr_striped_entry *cr_striped_find(const cr_striped_loading *loading, const char *name)
 {
-	int64_t low = 0, high = loading->entries;
-
-	while (low < high) {
-		int64_t middle = low + (high - low) / 2;
-		const char *other = loading->entry[middle].name;
-
-		if (strcmp(other ? other : "", name) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low == loading->entries || !loading->entry[low].name ||
-	    strcmp(loading->entry[low].name, name))
-		return NULL;
-	return &loading->entry[low];
+	return cr_tensor_names_find(loading->entry, loading->entries, sizeof *loading->entry, name);
 }
 
 int cr_striped_index_names(cr_striped_loading *loading, crocuta_error *error)
 {
+	const cr_tensor_naming naming = {canonical_name, loading->config.version, NULL};
 	int64_t count = loading->file->count;
+	cr_tensor_name *names;
+	int code;
 
 	loading->entry = cr_calloc((size_t)count, sizeof *loading->entry);
 	loading->by_file = cr_calloc((size_t)count, sizeof *loading->by_file);
 	loading->tensor = cr_calloc((size_t)count, sizeof *loading->tensor);
 	if (!loading->entry || !loading->by_file || !loading->tensor)
 		return cr_striped_fail_memory(loading, error);
+	code = cr_tensor_names_read(loading->file, &naming, &names, error);
+	if (code)
+		return code;
 	for (int64_t i = 0; i < count; i++) {
-		const char *name = skip_prefix(loading->file->tensor[i].name, "backbone.");
 		cr_striped_entry *entry = &loading->entry[loading->entries++];
 
-		entry->index = i;
-		if (is_ignored(name, loading->config.version))
-			continue;
-		entry->name = cr_strdup(name);
-		if (!entry->name)
-			return cr_striped_fail_memory(loading, error);
+		entry->name = names[i].name; /* from here on the entry's */
+		entry->index = names[i].index;
+		loading->by_file[entry->index] = entry;
 	}
-	if (count)
-		qsort(loading->entry, (size_t)count, sizeof *loading->entry, by_name);
-	for (int64_t i = 0; i < count; i++)
-		loading->by_file[loading->entry[i].index] = &loading->entry[i];
-	for (int64_t i = 1; i < count; i++) {
-		const cr_striped_entry *a = &loading->entry[i - 1], *b = &loading->entry[i];
-
-		if (a->name && b->name && !strcmp(a->name, b->name))
-			return cr_fail(error, CROCUTA_EMODEL,
-				       "%s: tensors \"%.80s\" and \"%.80s\" are the same weight "
-				       "under two names",
-				       loading->file->where, loading->file->tensor[a->index].name,
-				       loading->file->tensor[b->index].name);
-	}
+	cr_free(names);
 	return 0;
-}
-
-/* Layer number of "blocks.12.x" and what follows the number's point; -1 for other names. */
-static int64_t layer_of(const char *name, const char **rest)
-{
-	long long layer = 0;
-	const char *p = name ? skip_prefix(name, "blocks.") : NULL;
-
-	if (!p || p == name || *p < '0' || *p > '9')
-		return -1;
-	for (; *p >= '0' && *p <= '9' && layer <= CR_LAYERS_MAX; p++)
-		layer = 10 * layer + (*p - '0');
-	if (*p != '.')
-		return -1;
-	*rest = p + 1;
-	return layer;
 }
 
 static const cr_tensor *block_tensor(const cr_striped_loading *loading, int64_t layer,
@@ -148,27 +99,6 @@ static int64_t last_dimension(const cr_tensor *tensor)
 	return dimension(tensor, 2, tensor ? tensor->rank - 1 : 0);
 }
 
-static int check_size(const cr_striped_loading *loading, const char *what, int64_t size,
-		      int64_t low, int64_t high, crocuta_error *error)
-{
-	if (size >= low && size <= high)
-		return 0;
-	return cr_fail(error, CROCUTA_EMODEL, "%s: %s is %lld, expected %lld to %lld",
-		       loading->file->where, what, (long long)size, (long long)low,
-		       (long long)high);
-}
-
-/* A size of the network: from the tensor, else what the config says. A disagreement is noted. */
-static int64_t settle(cr_striped_loading *loading, const char *what, int64_t from_tensor,
-		      int64_t from_config)
-{
-	if (from_tensor && from_config && from_tensor != from_config)
-		cr_note(&loading->model->notes,
-			"config.json says %s %lld, the tensors have %lld, which is used", what,
-			(long long)from_config, (long long)from_tensor);
-	return from_tensor ? from_tensor : from_config;
-}
-
 static int count_layers(cr_striped_loading *loading, crocuta_error *error)
 {
 	cr_stack *stack = &loading->model->stack;
@@ -176,7 +106,7 @@ static int count_layers(cr_striped_loading *loading, crocuta_error *error)
 	const char *rest;
 
 	for (int64_t i = 0; i < loading->entries; i++) {
-		int64_t layer = layer_of(loading->entry[i].name, &rest);
+		int64_t layer = cr_tensor_layer(loading->entry[i].name, "blocks.", &rest);
 
 		if (layer >= layers)
 			layers = layer + 1;
@@ -186,7 +116,8 @@ static int count_layers(cr_striped_loading *loading, crocuta_error *error)
 			       "%s: none of its %lld tensors belongs to a layer of a StripedHyena "
 			       "(blocks.0...)",
 			       loading->file->where, (long long)loading->file->count);
-	if (check_size(loading, "the number of layers", layers, 1, CR_LAYERS_MAX, error))
+	if (cr_tensor_check_size(loading->file->where, "the number of layers", layers, 1,
+				 CR_LAYERS_MAX, error))
 		return CROCUTA_EMODEL;
 	if (loading->config.layers && loading->config.layers != layers)
 		return cr_fail(error, CROCUTA_EMODEL,
@@ -292,6 +223,7 @@ static int settle_sizes(cr_striped_loading *loading, crocuta_error *error)
 	const cr_striped_config *config = &loading->config;
 	cr_stack *stack = &loading->model->stack;
 	cr_network *network = &loading->model->network;
+	cr_notes *notes = &loading->model->notes;
 	const cr_striped_entry *table = cr_striped_find(loading, "embedding_layer.weight");
 	const cr_tensor *tokens = table ? &loading->file->tensor[table->index] : NULL;
 	int code = count_layers(loading, error);
@@ -300,16 +232,17 @@ static int settle_sizes(cr_striped_loading *loading, crocuta_error *error)
 		code = settle_kinds(loading, error);
 	if (code)
 		return code;
-	stack->width = settle(loading, "hidden_size", dimension(tokens, 2, 1), config->width);
+	stack->width =
+		cr_tensor_settle(notes, "hidden_size", dimension(tokens, 2, 1), config->width);
 	stack->vocabulary =
-		settle(loading, "vocab_size", dimension(tokens, 2, 0), config->vocabulary);
-	loading->inner_width = settle(loading, "inner_mlp_size",
-				      dimension(block_tensor(loading, 0, "mlp.l1.weight"), 2, 0),
-				      config->inner_width);
+		cr_tensor_settle(notes, "vocab_size", dimension(tokens, 2, 0), config->vocabulary);
+	loading->inner_width = cr_tensor_settle(
+		notes, "inner_mlp_size", dimension(block_tensor(loading, 0, "mlp.l1.weight"), 2, 0),
+		config->inner_width);
 	network->max_length = config->max_length;
 	if (!network->max_length) {
 		network->max_length = (int64_t)(8192 * config->divisor);
-		cr_note(&loading->model->notes, "config.json has no max_seqlen: %lld is used",
+		cr_note(notes, "config.json has no max_seqlen: %lld is used",
 			(long long)network->max_length);
 	}
 	stack->layer = cr_calloc((size_t)stack->layers, sizeof *stack->layer);
@@ -363,14 +296,16 @@ static int check_layer(const cr_striped_loading *loading, int64_t index, crocuta
 	if (layer->mixer == CR_MIXER_ATTENTION)
 		return 0;
 	snprintf(what, sizeof what, "layer %lld: the number of short taps", (long long)index);
-	code = check_size(loading, what, layer->short_length, 1, CR_STRIPED_SHORT_MAX, error);
+	code = cr_tensor_check_size(loading->file->where, what, layer->short_length, 1,
+				    CR_STRIPED_SHORT_MAX, error);
 	if (!code && layer->mixer == CR_MIXER_MODAL) {
 		snprintf(what, sizeof what, "layer %lld: the number of states", (long long)index);
-		code = check_size(loading, what, layer->modal.states, 1, CR_STRIPED_STATES_MAX,
-				  error);
+		code = cr_tensor_check_size(loading->file->where, what, layer->modal.states, 1,
+					    CR_STRIPED_STATES_MAX, error);
 	} else if (!code) {
 		snprintf(what, sizeof what, "layer %lld: the number of taps", (long long)index);
-		code = check_size(loading, what, layer->fir.length, 1, CR_STRIPED_FIR_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, what, layer->fir.length, 1,
+					    CR_STRIPED_FIR_MAX, error);
 		if (!code && (!layer->fir.groups || stack->width % layer->fir.groups))
 			code = cr_fail(
 				error, CROCUTA_EMODEL,
@@ -386,19 +321,20 @@ static int check_sizes(const cr_striped_loading *loading, crocuta_error *error)
 {
 	const cr_stack *stack = &loading->model->stack;
 	int64_t length = loading->model->network.max_length;
-	int code = check_size(loading, "the width", stack->width, 1, CR_WIDTH_MAX, error);
+	int code = cr_tensor_check_size(loading->file->where, "the width", stack->width, 1,
+					CR_WIDTH_MAX, error);
 
 	if (!code)
-		code = check_size(loading, "the inner width", loading->inner_width, 1,
-				  CR_INNER_WIDTH_MAX, error);
+		code = cr_tensor_check_size(loading->file->where, "the inner width",
+					    loading->inner_width, 1, CR_INNER_WIDTH_MAX, error);
 	if (!code && (stack->vocabulary < 256 || stack->vocabulary > 512))
 		code = cr_fail(error, CROCUTA_EMODEL,
 			       "%s: the token table has %lld rows, expected 256 to 512: one for "
 			       "each byte; models of text are not supported",
 			       loading->file->where, (long long)stack->vocabulary);
 	if (!code)
-		code = check_size(loading, "the maximum length (max_seqlen)", length, 2,
-				  (int64_t)1 << 31, error);
+		code = cr_tensor_check_size(loading->file->where, "the maximum length (max_seqlen)",
+					    length, 2, (int64_t)1 << 31, error);
 	for (int64_t i = 0; i < stack->layers && !code; i++)
 		code = check_layer(loading, i, error);
 	return code;
@@ -457,8 +393,8 @@ static int check_variant(const cr_striped_loading *loading, crocuta_error *error
 	for (int64_t i = 0; i < loading->entries; i++) {
 		const char *name = loading->entry[i].name;
 
-		if (layer_of(name, &rest) < 0 || skip_prefix(rest, "filter.") == rest ||
-		    !ends_with(rest, "bias"))
+		if (cr_tensor_layer(name, "blocks.", &rest) < 0 ||
+		    cr_skip_prefix(rest, "filter.") == rest || !ends_with(rest, "bias"))
 			continue;
 		if (!strcmp(rest, "filter.short_filter_bias") &&
 		    loading->config.bias[CR_BIAS_SHORT] == 1)
@@ -467,16 +403,6 @@ static int check_variant(const cr_striped_loading *loading, crocuta_error *error
 			       loading->file->where, name, text);
 	}
 	return 0;
-}
-
-static void list_name(char *list, size_t capacity, int64_t number, const char *name)
-{
-	size_t used = strlen(list);
-
-	if (number < NAMES_SHOWN)
-		snprintf(list + used, capacity - used, "%s%.80s", number ? ", " : "", name);
-	else if (number == NAMES_SHOWN)
-		snprintf(list + used, capacity - used, ", ...");
 }
 
 static int bind_one(void *user, const cr_striped_tensor *tensor)
@@ -489,8 +415,8 @@ static int bind_one(void *user, const cr_striped_tensor *tensor)
 		return 0; /* the config says there is none: then one in the file is unknown */
 	if (!entry) {
 		if (!tensor->optional)
-			list_name(loading->missing_names, sizeof loading->missing_names,
-				  loading->missing++, tensor->name);
+			cr_tensor_list_add(loading->missing_names, sizeof loading->missing_names,
+					   loading->missing++, tensor->name);
 		return 0;
 	}
 	kept = &loading->tensor[loading->tensors++];
@@ -499,44 +425,20 @@ static int bind_one(void *user, const cr_striped_tensor *tensor)
 	return 0;
 }
 
-/* Sizes of 1 aside, the shape must be the expected one: [128, 8, 1, 2] holds what [128, 8, 2]
- * holds. */
-static int same_shape(const cr_tensor *found, const cr_striped_tensor *expected)
-{
-	int i = 0, j = 0;
-
-	for (;;) {
-		while (i < found->rank && found->shape[i] == 1)
-			i++;
-		while (j < expected->rank && expected->shape[j] == 1)
-			j++;
-		if (i == found->rank || j == expected->rank)
-			return i == found->rank && j == expected->rank;
-		if (found->shape[i++] != expected->shape[j++])
-			return 0;
-	}
-}
-
 static int check_shapes(const cr_striped_loading *loading, crocuta_error *error)
 {
-	for (int64_t i = 0; i < loading->entries; i++) {
-		const cr_striped_entry *entry = loading->by_file[i];
-		const cr_tensor *tensor = &loading->file->tensor[entry->index];
-		char found[200], expected[200];
-		cr_tensor model = {.rank = 0};
+	int code = 0;
 
-		if (!entry->tensor || same_shape(tensor, entry->tensor))
-			continue;
-		model.rank = entry->tensor->rank;
-		memcpy(model.shape, entry->tensor->shape, sizeof entry->tensor->shape);
-		cr_tensor_shape_text(tensor, found, sizeof found);
-		cr_tensor_shape_text(&model, expected, sizeof expected);
-		return cr_fail(error, CROCUTA_EMODEL,
-			       "%s: tensor \"%.80s\" has shape %s, expected %s",
-			       cr_safetensors_where(loading->file, entry->index), tensor->name,
-			       found, expected);
+	for (int64_t i = 0; i < loading->entries && !code; i++) {
+		const cr_striped_entry *entry = loading->by_file[i];
+
+		if (entry->tensor)
+			code = cr_tensor_check_shape(
+				cr_safetensors_where(loading->file, entry->index),
+				&loading->file->tensor[entry->index], entry->tensor->shape,
+				entry->tensor->rank, error);
 	}
-	return 0;
+	return code;
 }
 
 /* A tied model's second copy of the token table is known, if not needed. */
@@ -547,29 +449,20 @@ static int is_duplicate(const cr_striped_loading *loading, const cr_striped_entr
 
 static int report_names(cr_striped_loading *loading, crocuta_error *error)
 {
+	cr_tensor_report report;
+
 	for (int64_t i = 0; i < loading->entries; i++) {
 		const cr_striped_entry *entry = loading->by_file[i];
 
 		if (entry->name && !entry->tensor && !is_duplicate(loading, entry))
-			list_name(loading->unknown_names, sizeof loading->unknown_names,
-				  loading->unknown++, loading->file->tensor[entry->index].name);
+			cr_tensor_list_add(loading->unknown_names, sizeof loading->unknown_names,
+					   loading->unknown++,
+					   loading->file->tensor[entry->index].name);
 	}
-	if (loading->missing)
-		return cr_fail(error, CROCUTA_EMODEL, "%s: %lld tensor%s missing: %s%s%s",
-			       loading->file->where, (long long)loading->missing,
-			       loading->missing > 1 ? "s are" : " is", loading->missing_names,
-			       loading->unknown ? "; unknown: " : "", loading->unknown_names);
-	if (loading->unknown && !loading->options->lenient)
-		return cr_fail(
-			error, CROCUTA_EMODEL,
-			"%s: %lld tensor%s to no layer: %s (--lenient ignores what is unknown)",
-			loading->file->where, (long long)loading->unknown,
-			loading->unknown > 1 ? "s belong" : " belongs", loading->unknown_names);
-	if (loading->unknown)
-		cr_note(&loading->model->notes,
-			"tensors that belong to no layer are ignored (%lld): %s",
-			(long long)loading->unknown, loading->unknown_names);
-	return 0;
+	report = (cr_tensor_report){loading->missing, loading->unknown, loading->missing_names,
+				    loading->unknown_names};
+	return cr_tensor_names_report(loading->file->where, &report, loading->options->lenient,
+				      &loading->model->notes, error);
 }
 
 /* Names first, then ranges, then shapes: the most telling of the possible messages. */

@@ -5,30 +5,31 @@
 #include "base/memory.h"
 #include "model/family_stripedhyena.h"
 
-enum demand { INTEGER, FLAG, STRING, EMPTY };
-
 /* The only value under which this code computes what the option means; version 0: of both. */
 static const struct {
 	const char *key;
 	int version;
-	enum demand kind;
+	enum cr_demand kind;
 	int number;
 	const char *text;
 	const char *reason;
 } demands[] = {
-	{"tokenizer_type", 0, STRING, 0, "CharLevelTokenizer",
+	{"tokenizer_type", 0, CR_DEMAND_STRING, 0, "CharLevelTokenizer",
 	 "its tokens are not bytes; models of DNA are supported, models of text are not"},
-	{"final_norm", 0, FLAG, 1, NULL, "a model without final norm is not supported"},
-	{"smeared_gqa", 0, FLAG, 0, NULL, "smeared groups of heads are not supported"},
-	{"hyena_filter_groups", 1, INTEGER, 1, NULL, "groups of modal filters are not supported"},
-	{"long_fir_threshold", 0, EMPTY, 0, NULL, "cut filters are not supported"},
-	{"hyena_flip_x1x2", 0, FLAG, 0, NULL, "exchanged gates are not supported"},
-	{"use_laughing_hyena", 0, FLAG, 0, NULL, "distilled filters are not supported"},
-	{"interleave", 2, FLAG, 1, NULL, "only interleaved projections are supported"},
-	{"interleave", 1, FLAG, 0, NULL, "interleaved projections belong to StripedHyena 2"},
-	{"column_split_hyena", 2, FLAG, 0, NULL, "projections split by heads are not supported"},
-	{"evo2_style_activations", 1, FLAG, 0, NULL, "it belongs to StripedHyena 2"},
-	{"quantization_config", 0, EMPTY, 0, NULL, "quantized weights are not supported"},
+	{"final_norm", 0, CR_DEMAND_FLAG, 1, NULL, "a model without final norm is not supported"},
+	{"smeared_gqa", 0, CR_DEMAND_FLAG, 0, NULL, "smeared groups of heads are not supported"},
+	{"hyena_filter_groups", 1, CR_DEMAND_INTEGER, 1, NULL,
+	 "groups of modal filters are not supported"},
+	{"long_fir_threshold", 0, CR_DEMAND_EMPTY, 0, NULL, "cut filters are not supported"},
+	{"hyena_flip_x1x2", 0, CR_DEMAND_FLAG, 0, NULL, "exchanged gates are not supported"},
+	{"use_laughing_hyena", 0, CR_DEMAND_FLAG, 0, NULL, "distilled filters are not supported"},
+	{"interleave", 2, CR_DEMAND_FLAG, 1, NULL, "only interleaved projections are supported"},
+	{"interleave", 1, CR_DEMAND_FLAG, 0, NULL,
+	 "interleaved projections belong to StripedHyena 2"},
+	{"column_split_hyena", 2, CR_DEMAND_FLAG, 0, NULL,
+	 "projections split by heads are not supported"},
+	{"evo2_style_activations", 1, CR_DEMAND_FLAG, 0, NULL, "it belongs to StripedHyena 2"},
+	{"quantization_config", 0, CR_DEMAND_EMPTY, 0, NULL, "quantized weights are not supported"},
 };
 
 /* Known and without effect on the numbers, or read below. */
@@ -114,23 +115,6 @@ static const char *const known_fields[] = {
 	"vocab_file",
 };
 
-static int refused(const json_t *value, size_t i)
-{
-	switch (demands[i].kind) {
-	case INTEGER:
-		return !json_is_integer(value) || json_integer_value(value) != demands[i].number;
-	case FLAG:
-		return !json_is_boolean(value) || json_is_true(value) != demands[i].number;
-	case STRING:
-		return !json_is_string(value) ||
-		       strcmp(json_string_value(value), demands[i].text) != 0;
-	default: /* EMPTY; an empty array or object, false and 0 also mean none */
-		return json_array_size(value) + json_object_size(value) > 0 ||
-		       json_is_true(value) || json_is_string(value) ||
-		       json_number_value(value) != 0;
-	}
-}
-
 static int check_demands(const cr_config *config, int version, crocuta_error *error)
 {
 	for (size_t i = 0; i < sizeof demands / sizeof *demands; i++) {
@@ -138,7 +122,7 @@ static int check_demands(const cr_config *config, int version, crocuta_error *er
 
 		if (demands[i].version && demands[i].version != version)
 			continue;
-		if (value && !json_is_null(value) && refused(value, i))
+		if (cr_config_refused(value, demands[i].kind, demands[i].number, demands[i].text))
 			return cr_fail(error, CROCUTA_EMODEL, "%s: %s: %s", config->where,
 				       demands[i].key, demands[i].reason);
 	}

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "backend/stack_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -75,39 +76,6 @@ static int64_t cpu_allocated(const cr_stack_device *device)
 	return device->bytes;
 }
 
-/* Upload, download and copy are one on the host. */
-static int cpu_copy(cr_stack_device *device, void *to, const void *from, int64_t bytes,
-		    crocuta_error *error)
-{
-	(void)device;
-	(void)error;
-	if (bytes > 0)
-		memcpy(to, from, (size_t)bytes);
-	return 0;
-}
-
-static int cpu_clear(cr_stack_device *device, void *to, int64_t bytes, crocuta_error *error)
-{
-	(void)device;
-	(void)error;
-	if (bytes > 0)
-		memset(to, 0, (size_t)bytes);
-	return 0;
-}
-
-static int cpu_wait(cr_stack_device *device, crocuta_error *error)
-{
-	(void)device;
-	(void)error;
-	return 0;
-}
-
-static void *cpu_queue(const cr_stack_device *device)
-{
-	(void)device;
-	return NULL;
-}
-
 int cr_cpu_scratch(cr_stack_device *device, int64_t shared, int64_t each, int threads,
 		   float **scratch, crocuta_error *error)
 {
@@ -155,12 +123,12 @@ const cr_stack_ops cr_stack_ops_cpu = {
 	.allocate = cpu_allocate,
 	.release = cpu_release,
 	.allocated = cpu_allocated,
-	.upload = cpu_copy,
-	.download = cpu_copy,
-	.copy = cpu_copy,
-	.clear = cpu_clear,
-	.wait = cpu_wait,
-	.queue = cpu_queue,
+	.upload = cr_stack_memory_copy,
+	.download = cr_stack_memory_copy,
+	.copy = cr_stack_memory_copy,
+	.clear = cr_stack_memory_clear,
+	.wait = cr_stack_memory_wait,
+	.queue = cr_stack_memory_queue,
 #define CR_STACK_OP(operator) .operator= cr_cpu_stack_##operator,
 #include "backend/stack_ops.def"
 #undef CR_STACK_OP

@@ -1,6 +1,7 @@
 /* ref_stack.c - the reference device of stacks: its memory and its table. */
 #include "backend/ref/ref_stack.h"
 
+#include "backend/stack_memory.h"
 #include "base/error.h"
 #include "base/memory.h"
 
@@ -82,39 +83,6 @@ static int64_t reference_allocated(const cr_stack_device *device)
 	return device->bytes;
 }
 
-/* Upload, download and copy are one on the host. */
-static int reference_copy(cr_stack_device *device, void *to, const void *from, int64_t bytes,
-			  crocuta_error *error)
-{
-	(void)device;
-	(void)error;
-	if (bytes > 0)
-		memcpy(to, from, (size_t)bytes);
-	return 0;
-}
-
-static int reference_clear(cr_stack_device *device, void *to, int64_t bytes, crocuta_error *error)
-{
-	(void)device;
-	(void)error;
-	if (bytes > 0)
-		memset(to, 0, (size_t)bytes);
-	return 0;
-}
-
-static int reference_wait(cr_stack_device *device, crocuta_error *error)
-{
-	(void)device;
-	(void)error;
-	return 0;
-}
-
-static void *reference_queue(const cr_stack_device *device)
-{
-	(void)device;
-	return NULL;
-}
-
 const cr_stack_ops cr_stack_ops_reference = {
 	.name = "reference",
 	.open = reference_open,
@@ -122,12 +90,12 @@ const cr_stack_ops cr_stack_ops_reference = {
 	.allocate = reference_allocate,
 	.release = reference_release,
 	.allocated = reference_allocated,
-	.upload = reference_copy,
-	.download = reference_copy,
-	.copy = reference_copy,
-	.clear = reference_clear,
-	.wait = reference_wait,
-	.queue = reference_queue,
+	.upload = cr_stack_memory_copy,
+	.download = cr_stack_memory_copy,
+	.copy = cr_stack_memory_copy,
+	.clear = cr_stack_memory_clear,
+	.wait = cr_stack_memory_wait,
+	.queue = cr_stack_memory_queue,
 #define CR_STACK_OP(operator) .operator= cr_ref_stack_##operator,
 #include "backend/stack_ops.def"
 #undef CR_STACK_OP
