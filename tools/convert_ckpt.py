@@ -209,6 +209,8 @@ def unpickle(data):
             raise ModelError("the pickle has a key without a value at byte %d" % pos)
         if isinstance(target, Node):
             for key, value in zip(values[::2], values[1::2]):
+                if isinstance(key, str) and key in target.items:
+                    raise ModelError("the pickle has two entries %.80r" % key)
                 if isinstance(key, (str, int, float)):  # others cannot name a tensor
                     target.items[key] = value
 

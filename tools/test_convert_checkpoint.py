@@ -216,6 +216,8 @@ class ConvertCheckpoint(unittest.TestCase):
         self.bad(4, "no state_dict", self.path("c.pt", evil), self.out, "-f", "-q")
         evil = zip_bytes([("x/data.pkl", b"\x80\x02(S'exit 1'\nios\nsystem\n.")])
         self.bad(4, "opcode", self.path("c.pt", evil), self.out, "-f", "-q")
+        twice = zip_bytes([("x/data.pkl", b"\x80\x02}(X\x01\0\0\0aK\x01X\x01\0\0\0aK\x02u.")])
+        self.bad(4, "two entries 'a'", self.path("c.pt", twice), self.out, "-f", "-q")
 
     def test_types(self):
         odd = {"embedding_layer.weight": tensor(0, 2, (1, 2), "DoubleStorage")}
