@@ -1,10 +1,10 @@
 /* stack.h - a network as a list of described layers: the hybrids, and any other mixture of mixers.
  *
- * A layer is: norm -> mixer -> add -> norm -> MLP -> add. A family's loader fills in the description
- * and brings every tensor into the one order given here, so that what runs a stack knows no family.
- * Immutable once loaded. Letters as in ops.h: D width, H heads, N states (modes) of a modal filter, T
- * taps of a short or medium filter, G groups of channels that share one, I inner width of the MLP, V
- * vocabulary rows.
+ * A layer is: norm -> mixer -> add -> norm -> MLP -> add. A family's loader fills in the
+ * description and brings every tensor into the one order given here, so that what runs a stack
+ * knows no family. Immutable once loaded. Letters as in ops.h: D width, H heads, N states (modes)
+ * of a modal filter, T taps of a short or medium filter, G groups of channels that share one, I
+ * inner width of the MLP, V vocabulary rows.
  */
 #ifndef CR_BACKEND_STACK_H
 #define CR_BACKEND_STACK_H
@@ -54,21 +54,22 @@ enum cr_mixer {
 	CR_MIXER_IMPLICIT   /* HyenaDNA's long filter */
 };
 
-/* Causal attention. `in` has rows q (H head_size) | k (kv_heads head_size) | v (the same). Query head h
- * uses key and value head h / (H / kv_heads). */
+/* Causal attention. `in` has rows q (H head_size) | k (kv_heads head_size) | v (the same). Query
+ * head h uses key and value head h / (H / kv_heads). */
 typedef struct cr_attention_weights {
 	int64_t heads, kv_heads, head_size;
 	int64_t rotary_size;            /* leading numbers of a head that are rotated; 0: none */
-	const float *inverse_frequency; /* (rotary_size / 2); pair i is numbers i and rotary_size/2 + i */
-	double position_divisor;        /* angle = (position / divisor) inverse_frequency, in float32 */
-	double scale;                   /* of the scores: 1 / sqrt(head_size) */
+	const float *inverse_frequency; /* (rotary_size / 2); pair i is numbers i and rotary_size/2
+					   + i */
+	double position_divisor; /* angle = (position / divisor) inverse_frequency, in float32 */
+	double scale;            /* of the scores: 1 / sqrt(head_size) */
 } cr_attention_weights;
 
 /* h[c](t) = Re sum_n residue[c][n] pole[c][n]^t, t = 0, 1, ...; real: residue e^(log_pole t). */
 typedef struct cr_modal_weights {
-	int64_t states;        /* N */
-	int complex;           /* 1: poles and residues (D, N, 2), pairs re, im; 0: log poles, (D, N) */
-	const float *poles;    /* complex poles, or real log poles (below 0) */
+	int64_t states; /* N */
+	int complex;    /* 1: poles and residues (D, N, 2), pairs re, im; 0: log poles, (D, N) */
+	const float *poles; /* complex poles, or real log poles (below 0) */
 	const float *residues;
 } cr_modal_weights;
 
@@ -81,13 +82,13 @@ typedef struct cr_fir_weights {
 typedef struct cr_stack_layer {
 	int mixer; /* enum cr_mixer */
 	cr_norm_weights norm1, norm2;
-	/* Attention: see there. The others: rows x2 (the gate behind the mixer) | x1 (the gate before it)
-	 * | v, D each. */
+	/* Attention: see there. The others: rows x2 (the gate behind the mixer) | x1 (the gate
+	 * before it) | v, D each. */
 	cr_matrix in;
 	cr_matrix out; /* (D, D); attention: (D, H head_size) */
 
-	/* Not for attention: a causal filter on each of the 3D channels of `in`'s output z, then g = x1 v;
-	 * y = x2 (mixer(g) + skip g). */
+	/* Not for attention: a causal filter on each of the 3D channels of `in`'s output z, then g
+	 * = x1 v; y = x2 (mixer(g) + skip g). */
 	int64_t short_length;    /* taps of it, at least 1 */
 	const float *short_taps; /* (3D, short_length): tap 0 is now */
 	const float *short_bias; /* (3D), or NULL */
@@ -98,8 +99,9 @@ typedef struct cr_stack_layer {
 	cr_fir_weights fir;
 	cr_filter_weights filter; /* implicit */
 
-	/* MLP: x += w3 (activation(w1 n) * (w2 n)); without w2 (values NULL) x += w3 activation(w1 n). */
-	int activation; /* enum cr_activation */
+	/* MLP: x += w3 (activation(w1 n) * (w2 n)); without w2 (values NULL) x += w3 activation(w1
+	 * n). */
+	int activation;   /* enum cr_activation */
 	cr_matrix w1, w2; /* (I, D) */
 	cr_matrix w3;     /* (D, I) */
 } cr_stack_layer;

@@ -3,16 +3,17 @@
  * A device is one processor with its memory and one queue: calls are queued in order and may return
  * before they are done; wait() waits and reports failures of what was queued. Every pointer in an
  * argument struct, weights included, is the device's, unless it says host. One thread at a time for
- * a device. Arrays do not overlap unless stated, and are 64-byte aligned where they begin (rows inside
- * of them need not be).
+ * a device. Arrays do not overlap unless stated, and are 64-byte aligned where they begin (rows
+ * inside of them need not be).
  *
- * Two types of numbers, fixed when the device is opened: A, activations between operators, and R, the
- * residual stream and sums that must not lose digits. cpu: both float32; cuda: R float32, A float32 or
- * bfloat16; reference: both double, or both float32 at its ends (still double inside). All operators
- * sum in float32 at least. Results depend neither on how rows are split over calls nor on threads.
+ * Two types of numbers, fixed when the device is opened: A, activations between operators, and R,
+ * the residual stream and sums that must not lose digits. cpu: both float32; cuda: R float32, A
+ * float32 or bfloat16; reference: both double, or both float32 at its ends (still double inside).
+ * All operators sum in float32 at least. Results depend neither on how rows are split over calls
+ * nor on threads.
  *
- * Each operator is defined by its plain loop in backend/ref/ref_stack*.c; tests/ops/test_ops_stack*.c
- * hold every device to it.
+ * Each operator is defined by its plain loop in backend/ref/ref_stack*.c;
+ * tests/ops/test_ops_stack*.c hold every device to it.
  */
 #ifndef CR_BACKEND_STACK_OPS_H
 #define CR_BACKEND_STACK_OPS_H
@@ -69,25 +70,26 @@ typedef struct cr_stack_linear {
 } cr_stack_linear;
 
 /* c[l] = bias + sum_k taps[k] z[l - k] for each of parts D channels; then x2 = the first part where
- * there are three, g = x1 v of the last two. Rows -(length - 1) .. -1 of z are read: what came before,
- * or zeros. */
+ * there are three, g = x1 v of the last two. Rows -(length - 1) .. -1 of z are read: what came
+ * before, or zeros. */
 typedef struct cr_stack_front {
-	const void *z; /* A (rows, parts D) contiguous rows; row 0 */
-	int parts;     /* 3, or 2: x1 and v alone; taps and bias are then those of x1 on */
+	const void *z;     /* A (rows, parts D) contiguous rows; row 0 */
+	int parts;         /* 3, or 2: x1 and v alone; taps and bias are then those of x1 on */
 	const float *taps; /* (parts D, length) tap 0 is now */
 	const float *bias; /* (parts D), or NULL */
 	int64_t length;    /* 1 .. 8 */
-	void *x2; /* A (rows, D), or NULL: not wanted; with parts 2 NULL */
-	void *g;  /* A (rows, D) */
+	void *x2;          /* A (rows, D), or NULL: not wanted; with parts 2 NULL */
+	void *g;           /* A (rows, D) */
 	int64_t rows, width;
 } cr_stack_front;
 
 /* y = x2 (sum_k taps[c / (D/G)][k] g[l - k] + skip g[l]); rows -(T - 1) .. -1 of g are read. */
 typedef struct cr_stack_fir {
-	const cr_fir_weights *weights; /* host struct with device arrays; as all weights structs here */
-	const float *skip;             /* (D) or NULL */
-	const void *g, *x2;            /* A (rows, D) */
-	void *y;                       /* A (rows, D); may be x2 */
+	const cr_fir_weights
+		*weights;   /* host struct with device arrays; as all weights structs here */
+	const float *skip;  /* (D) or NULL */
+	const void *g, *x2; /* A (rows, D) */
+	void *y;            /* A (rows, D); may be x2 */
 	int64_t rows, width;
 } cr_stack_fir;
 
@@ -116,8 +118,8 @@ typedef struct cr_stack_modal_fold {
 	double *state;
 } cr_stack_modal_fold;
 
-/* Rotate `heads` heads of head_size numbers in place (the weights' heads and kv_heads are not looked
- * at). Row l stands at position first + l. */
+/* Rotate `heads` heads of head_size numbers in place (the weights' heads and kv_heads are not
+ * looked at). Row l stands at position first + l. */
 typedef struct cr_stack_rope {
 	const cr_attention_weights *weights;
 	void *x;        /* A (rows, heads head_size) */
@@ -125,17 +127,17 @@ typedef struct cr_stack_rope {
 	int64_t rows, heads, first;
 } cr_stack_rope;
 
-/* Softmax over the keys at positions k_first .. that are not behind the query's, blocked, with running
- * maximum; never an L x L matrix.
+/* Softmax over the keys at positions k_first .. that are not behind the query's, blocked, with
+ * running maximum; never an L x L matrix.
  *
- * Partial results: o (rows, heads head_size), normalised, and lse (heads, rows), the logarithm of the sum of
- * exponentials of the scaled scores; -infinity where no key is visible. Without `first` the result is
- * merged into what o and lse hold: l' = max(l, lb) + log1p(exp(-|l - lb|)), o' = o + (ob - o)
- * exp(lb - l') (spec: merge of partial attentions; a block without visible keys changes nothing).
- * With y the result (merged) goes there as activations, and o and lse need not be written: with
- * `first` they may be NULL. Rows without any visible key give zeros. */
+ * Partial results: o (rows, heads head_size), normalised, and lse (heads, rows), the logarithm of
+ * the sum of exponentials of the scaled scores; -infinity where no key is visible. Without `first`
+ * the result is merged into what o and lse hold: l' = max(l, lb) + log1p(exp(-|l - lb|)), o' = o +
+ * (ob - o) exp(lb - l') (spec: merge of partial attentions; a block without visible keys changes
+ * nothing). With y the result (merged) goes there as activations, and o and lse need not be
+ * written: with `first` they may be NULL. Rows without any visible key give zeros. */
 typedef struct cr_stack_attention {
-	const void *q;    /* A (rows, heads head_size), rotated */
+	const void *q;     /* A (rows, heads head_size), rotated */
 	const void *k, *v; /* A (keys, kv_heads head_size), k rotated */
 	int64_t q_stride, k_stride, v_stride;
 	int64_t rows, keys, heads, kv_heads, head_size;
@@ -144,7 +146,7 @@ typedef struct cr_stack_attention {
 	void *o;   /* R, contiguous */
 	void *lse; /* R */
 	int first;
-	void *y;          /* A, or NULL */
+	void *y; /* A, or NULL */
 	int64_t y_stride;
 } cr_stack_attention;
 
@@ -168,8 +170,8 @@ typedef struct cr_stack_ops {
 	int (*allocate)(cr_stack_device *device, int64_t bytes, void **array, crocuta_error *error);
 	void (*release)(cr_stack_device *device, void *array); /* waits; NULL is fine */
 	int64_t (*allocated)(const cr_stack_device *device);
-	/* host -> device (host may be reused on return), device -> host (done on return), and inside of the
-	 * device (queued); zeros (queued). */
+	/* host -> device (host may be reused on return), device -> host (done on return), and
+	 * inside of the device (queued); zeros (queued). */
 	int (*upload)(cr_stack_device *device, void *to, const void *host, int64_t bytes,
 		      crocuta_error *error);
 	int (*download)(cr_stack_device *device, void *host, const void *from, int64_t bytes,

@@ -146,6 +146,17 @@ static int time_runs(crocuta_session *session, const settings *set, const uint8_
 	return status;
 }
 
+static void fill_options(const settings *set, crocuta_session_options *o)
+{
+	crocuta_session_options_init(o);
+	o->device = set->device;
+	o->dtype = set->dtype;
+	o->parallel = set->parallel;
+	o->threads = set->threads;
+	o->convolution = set->convolution;
+	o->isa = set->isa;
+}
+
 static int measure(const crocuta_model *model, const settings *set, int64_t length, result *r,
 		   crocuta_error *error)
 {
@@ -154,14 +165,8 @@ static int measure(const crocuta_model *model, const settings *set, int64_t leng
 	crocuta_session_options o;
 	int status = tokens ? 0 : CROCUTA_EMEMORY;
 
-	crocuta_session_options_init(&o);
-	o.device = set->device;
-	o.dtype = set->dtype;
-	o.parallel = set->parallel;
-	o.threads = set->threads;
+	fill_options(set, &o);
 	o.max_length = length;
-	o.convolution = set->convolution;
-	o.isa = set->isa;
 	if (!status)
 		status = crocuta_session_new(model, &o, &session, error);
 	for (int64_t i = 0, seed = 1; !status && i < length; i++) {
@@ -328,6 +333,7 @@ static int run(const cr_command *command, int argc, char **argv)
 {
 	settings set = {.repeat = 3, .device = "auto", .verbosity = CR_VERBOSITY_DEFAULT};
 	crocuta_model *model = NULL;
+	crocuta_session_options o;
 	crocuta_error error = {0};
 	cr_operands operands;
 	int64_t length;
@@ -344,15 +350,8 @@ static int run(const cr_command *command, int argc, char **argv)
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
 		return status;
-	{
-		crocuta_session_options o;
-
-		crocuta_session_options_init(&o);
-		o.device = set.device;
-		o.dtype = set.dtype;
-		o.parallel = set.parallel;
-		status = cr_follow_rank(model, &o);
-	}
+	fill_options(&set, &o);
+	status = cr_follow_rank(model, &o);
 	if (status != CR_PARSE_GO_ON) {
 		crocuta_model_close(model);
 		return status;

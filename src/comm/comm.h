@@ -2,10 +2,10 @@
  *
  * A rank is a thread with a device. Messages go from memory of one rank's device to memory of
  * another's. start() queues transfers behind the work that the rank's device has queued so far and
- * returns; wait() makes the work queued after it see what arrived (the host may or may not be blocked by
- * either). Between the two, received places may not be touched and sent ones only read. Transfers
- * between two ranks match in the order in which both name them; each rank's start()s pair up
- * with the others' in order. A rank may send to itself.
+ * returns; wait() makes the work queued after it see what arrived (the host may or may not be
+ * blocked by either). Between the two, received places may not be touched and sent ones only read.
+ * Transfers between two ranks match in the order in which both name them; each rank's start()s pair
+ * up with the others' in order. A rank may send to itself.
  *
  * Implementations: threads of one process (comm_threads.c), NCCL (comm_nccl.c, with CUDA=1).
  */
@@ -32,8 +32,8 @@ typedef struct cr_comm_ops {
 	/* Any thread: every rank's pending and later calls fail with EDEVICE, promptly. */
 	void (*fail)(cr_comm *comm, const char *why);
 	void (*close)(cr_comm *comm);
-	/* Wait for all that is queued on the rank's device, or until a rank fails: EDEVICE. NULL: waiting for
-	 * the device is enough. */
+	/* Wait for all that is queued on the rank's device, or until a rank fails: EDEVICE. NULL:
+	 * waiting for the device is enough. */
 	int (*settle)(cr_comm *comm, crocuta_error *error);
 } cr_comm_ops;
 
@@ -52,15 +52,15 @@ int cr_comm_wait(cr_comm *comm, crocuta_error *error);
 void cr_comm_fail(cr_comm *comm, const char *why); /* NULL comm is fine */
 void cr_comm_close(cr_comm *comm);                 /* NULL is fine */
 
-/* start and wait together. broadcast: bytes at data of `root` to all the others' data. all_gather: `bytes` of
- * each rank into all (size, bytes), rank after rank; mine may be its place in all. */
+/* start and wait together. broadcast: bytes at data of `root` to all the others' data. all_gather:
+ * `bytes` of each rank into all (size, bytes), rank after rank; mine may be its place in all. */
 int cr_comm_broadcast(cr_comm *comm, int root, void *data, int64_t bytes, crocuta_error *error);
 int cr_comm_all_gather(cr_comm *comm, const void *mine, void *all, int64_t bytes,
 		       crocuta_error *error);
 
-/* How threads copy: bytes from `from`, memory of rank `source`, to `to`, memory of rank `target`, done on
- * return; runs on the target's thread. ready: waits until the rank's own device has computed what is sent.
- * NULL: memcpy and nothing. */
+/* How threads copy: bytes from `from`, memory of rank `source`, to `to`, memory of rank `target`,
+ * done on return; runs on the target's thread. ready: waits until the rank's own device has
+ * computed what is sent. NULL: memcpy and nothing. */
 typedef struct cr_comm_memory {
 	int (*copy)(void *user, int target, void *to, int source, const void *from, int64_t bytes,
 		    crocuta_error *error);

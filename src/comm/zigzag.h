@@ -1,7 +1,7 @@
 /* zigzag.h - who owns which positions of a sequence that ranks share.
  *
- * A sequence is cut in 2P segments; rank r owns segments r and 2P - 1 - r, so that causal attention is the
- * same work for all (Llama 3's and ring-flash-attention's "zigzag"). A rank keeps its rows
+ * A sequence is cut in 2P segments; rank r owns segments r and 2P - 1 - r, so that causal attention
+ * is the same work for all (Llama 3's and ring-flash-attention's "zigzag"). A rank keeps its rows
  * in the order of positions: those of its first segment, then of its second. Segments may be empty.
  */
 #ifndef CR_COMM_ZIGZAG_H
@@ -15,8 +15,8 @@ typedef struct cr_zigzag {
 	int ranks;      /* P */
 } cr_zigzag;
 
-/* Segments are multiples of `block` positions where that is above 0, else of a modal chunk where the
- * sequence is long, else of 8. */
+/* Segments are multiples of `block` positions where that is above 0, else of a modal chunk where
+ * the sequence is long, else of 8. */
 static inline cr_zigzag cr_zigzag_of(int64_t length, int ranks, int64_t block)
 {
 	const int64_t parts = 2 * (int64_t)ranks;

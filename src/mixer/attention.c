@@ -1,10 +1,12 @@
-/* attention.c - layers of causal attention, over one rank or in a ring (Liu et al. 2023, Ring Attention).
+/* attention.c - layers of causal attention, over one rank or in a ring (Liu et al. 2023, Ring
+ * Attention).
  *
- * Heads go in groups, so that queries, keys and values of all rows exist for a few heads at a time. In step s of
- * P a rank holds the keys and values that rank r - s owns, and passes them on while it computes with
- * them; partial results (o, l) stay in float32 and are merged as they come. Segments are in zigzag
- * order: against an earlier rank's keys all queries see its first segment, against a later one's the
- * second segment of queries sees both, so that every step is the same work for every rank.
+ * Heads go in groups, so that queries, keys and values of all rows exist for a few heads at a time.
+ * In step s of P a rank holds the keys and values that rank r - s owns, and passes them on while it
+ * computes with them; partial results (o, l) stay in float32 and are merged as they come. Segments
+ * are in zigzag order: against an earlier rank's keys all queries see its first segment, against a
+ * later one's the second segment of queries sees both, so that every step is the same work for
+ * every rank.
  */
 #include <stddef.h>
 
@@ -46,7 +48,8 @@ static int rotate(cr_rank *rank, const group *g, char *x, int64_t width, int64_t
 					 .heads = heads,
 					 .first = position};
 
-	return g->layer->attention.rotary_size ? rank->ops->rope(rank->device, &arguments, error) : 0;
+	return g->layer->attention.rotary_size ? rank->ops->rope(rank->device, &arguments, error)
+					       : 0;
 }
 
 /* Rows [from, from + rows) of the projection, of chunk rows, to x. */
@@ -76,7 +79,8 @@ static int project_chunk(cr_rank *rank, const group *g, int64_t row, int64_t cou
 		code = project(rank, g, keys + w->kv_heads * size, g->kv_width,
 			       values_of(rank, g, key), row, count, error);
 	if (!code)
-		code = rotate(rank, g, rank->query, g->width, g->heads, row, count, position, error);
+		code = rotate(rank, g, rank->query, g->width, g->heads, row, count, position,
+			      error);
 	if (!code)
 		code = rotate(rank, g, key, g->kv_width, g->kv_heads, row, count, position, error);
 	return code;
@@ -120,7 +124,8 @@ static int is_visible(const cr_rank *rank, int query, int source, int key)
 }
 
 /* The next pair in the order of the ring, or 0. Steps: sources r, r - 1, ... */
-static int find_pair(const cr_rank *rank, int query, int from_step, int from_key, int *step, int *key)
+static int find_pair(const cr_rank *rank, int query, int from_step, int from_key, int *step,
+		     int *key)
 {
 	const int ranks = rank->options.ranks;
 
@@ -200,7 +205,10 @@ static int ring(cr_rank *rank, const group *g, crocuta_error *error)
 		char *now = rank->key_value[step % 2], *next = rank->key_value[(step + 1) % 2];
 		const int pass = step + 1 < ranks;
 		const cr_transfer transfers[2] = {
-			{.peer = (rank->number + 1) % ranks, .send = 1, .data = now, .bytes = bytes},
+			{.peer = (rank->number + 1) % ranks,
+			 .send = 1,
+			 .data = now,
+			 .bytes = bytes},
 			{.peer = (rank->number + ranks - 1) % ranks, .data = next, .bytes = bytes}};
 
 		if (pass)
@@ -230,11 +238,12 @@ int cr_mixer_attention(cr_rank *rank, const cr_stack_layer *layer, crocuta_error
 		const cr_segment s = cr_rank_segment(rank, which);
 
 		for (int64_t done = 0; !code && done < s.count; done += chunk)
-			code = cr_rank_finish(
-				rank, layer,
-				rank->kept + (s.offset + done) * total * cr_rank_activation_bytes(rank),
-				total, s.offset + done,
-				s.count - done < chunk ? s.count - done : chunk, error);
+			code = cr_rank_finish(rank, layer,
+					      rank->kept + (s.offset + done) * total *
+								   cr_rank_activation_bytes(rank),
+					      total, s.offset + done,
+					      s.count - done < chunk ? s.count - done : chunk,
+					      error);
 	}
 	return code;
 }

@@ -1,7 +1,7 @@
 /* fir.c - layers whose filter has a few explicit taps: StripedHyena 2's short and medium ones.
  *
- * What the filters read of earlier rows is carried from chunk to chunk; the rows in front of a segment
- * come from their owner as residual stream and are projected again (docs/hybrids.md).
+ * What the filters read of earlier rows is carried from chunk to chunk; the rows in front of a
+ * segment come from their owner as residual stream and are projected again (docs/hybrids.md).
  */
 #include "mixer/rank.h"
 
@@ -15,7 +15,8 @@ static int filter_chunk(cr_rank *rank, const cr_stack_layer *layer, int64_t row,
 					.y = rank->x2,
 					.rows = count,
 					.width = rank->stack->width};
-	int code = cr_rank_front(rank, layer, cr_rank_residual(rank, row), count, CR_FRONT_ALL, error);
+	int code =
+		cr_rank_front(rank, layer, cr_rank_residual(rank, row), count, CR_FRONT_ALL, error);
 
 	if (!code)
 		code = rank->ops->fir(rank->device, &arguments, error);

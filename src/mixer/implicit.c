@@ -1,10 +1,10 @@
 /* implicit.c - layers with HyenaDNA's long filter, over the ranks of a sequence; on the CPU.
  *
  * The filter has no small state, so a rank needs of the others' samples:
- *   near/far form  the moments of every earlier block (a few numbers a block and channel) and the one
- *                  block in front of each of its segments, whose distance is computed exactly;
- *   fft form       everything: positions are exchanged for channels, each rank convolves all positions
- *                  of its channels, and back.
+ *   near/far form  the moments of every earlier block (a few numbers a block and channel) and the
+ * one block in front of each of its segments, whose distance is computed exactly; fft form
+ * everything: positions are exchanged for channels, each rank convolves all positions of its
+ * channels, and back.
  */
 #include "mixer/implicit.h"
 
@@ -25,8 +25,10 @@ static void rows_to_lines(const float *rows, int64_t channels, int64_t count, fl
 		float *line = lines + c / CR_LINE * stride;
 
 		for (int64_t l = 0; l < count; l++) {
-			memcpy(line + l * CR_LINE, rows + l * channels + c, (size_t)here * sizeof *line);
-			memset(line + l * CR_LINE + here, 0, (size_t)(CR_LINE - here) * sizeof *line);
+			memcpy(line + l * CR_LINE, rows + l * channels + c,
+			       (size_t)here * sizeof *line);
+			memset(line + l * CR_LINE + here, 0,
+			       (size_t)(CR_LINE - here) * sizeof *line);
 		}
 	}
 }
@@ -156,8 +158,8 @@ static void convolve_segment(cr_rank *rank, const cr_convolution_filter *filter,
 
 	if (s->start) {
 		const int before = s->number - 1;
-		const int64_t slot = 2 * cr_zigzag_owner(&rank->zigzag, before) +
-				     (before >= rank->zigzag.ranks);
+		const int64_t slot =
+			2 * cr_zigzag_owner(&rank->zigzag, before) + (before >= rank->zigzag.ranks);
 
 		recall_moments(rank, s->start / plan->block - 1);
 		rows_to_lines(m->edges + slot * plan->block * width, width, plan->block, m->v,
@@ -205,11 +207,13 @@ static int64_t first_channel(const cr_rank *rank, int number)
 /* Copy channels [from, to) of all my rows between gated (rows, D) and piece (rows, to - from). */
 static void copy_channels(const cr_rank *rank, int64_t from, int64_t to, float *piece, int into)
 {
-	const int64_t rows = cr_zigzag_rows(&rank->zigzag, rank->number), width = rank->stack->width;
+	const int64_t rows = cr_zigzag_rows(&rank->zigzag, rank->number),
+		      width = rank->stack->width;
 	const size_t bytes = (size_t)(to - from) * sizeof *piece;
 
 	for (int64_t l = 0; l < rows; l++) {
-		float *row = gated_rows(rank, 0) + l * width + from, *other = piece + l * (to - from);
+		float *row = gated_rows(rank, 0) + l * width + from,
+		      *other = piece + l * (to - from);
 
 		memcpy(into ? other : row, into ? row : other, bytes);
 	}
@@ -220,7 +224,8 @@ static int exchange(cr_rank *rank, int back, crocuta_error *error)
 {
 	cr_implicit_rank *m = rank->implicit;
 	const cr_zigzag *z = &rank->zigzag;
-	const int64_t mine = first_channel(rank, rank->number + 1) - first_channel(rank, rank->number);
+	const int64_t mine =
+		first_channel(rank, rank->number + 1) - first_channel(rank, rank->number);
 	cr_transfer transfers[CR_COMM_TRANSFERS];
 	int64_t theirs = 0, rows = 0;
 	int code;
@@ -243,13 +248,13 @@ static int exchange(cr_rank *rank, int back, crocuta_error *error)
 	for (int p = 0; !code && back && p < z->ranks; p++) {
 		const int64_t from = first_channel(rank, p), to = first_channel(rank, p + 1);
 
-		copy_channels(rank, from, to,
-			      (float *)transfers[2 * p].data, 0);
+		copy_channels(rank, from, to, (float *)transfers[2 * p].data, 0);
 	}
 	return code;
 }
 
-/* Between received (rank after rank, each in order of its segments) and lines in order of positions. */
+/* Between received (rank after rank, each in order of its segments) and lines in order of
+ * positions. */
 static void place_lines(cr_rank *rank, int64_t channels, int back)
 {
 	cr_implicit_rank *m = rank->implicit;
@@ -300,7 +305,8 @@ static int convolve_channels(cr_rank *rank, const cr_convolution_filter *filter,
 	if (!rank->comm) {
 		rows_to_lines(gated_rows(rank, 0), channels, rank->zigzag.length, m->v, m->stride);
 		convolve_groups(rank, filter, 0, groups);
-		lines_to_rows(m->gate, m->stride, channels, rank->zigzag.length, gated_rows(rank, 0));
+		lines_to_rows(m->gate, m->stride, channels, rank->zigzag.length,
+			      gated_rows(rank, 0));
 		return 0;
 	}
 	code = exchange(rank, 0, error);
@@ -333,11 +339,11 @@ static int fill(cr_rank *rank, const cr_stack_layer *layer, crocuta_error *error
 			code = cr_rank_front(rank, layer, cr_rank_residual(rank, row), count,
 					     CR_FRONT_ALL, error);
 			if (!code)
-				code = rank->ops->copy(rank->device, rank->kept + at, rank->x2, bytes,
-						       error);
+				code = rank->ops->copy(rank->device, rank->kept + at, rank->x2,
+						       bytes, error);
 			if (!code)
-				code = rank->ops->copy(rank->device, rank->gated + at, rank->g, bytes,
-						       error);
+				code = rank->ops->copy(rank->device, rank->gated + at, rank->g,
+						       bytes, error);
 		}
 	}
 	return code;

@@ -45,10 +45,11 @@ int cr_implicit_filters_open(cr_implicit_filters *f, const cr_stack *stack,
 				     filter_limit, threads, error);
 	/* a filter that is rebuilt for each layer would be one for all ranks */
 	if (!code && f->hyena.shared)
-		code = cr_fail(error, CROCUTA_EMEMORY,
-			       "the filters of %lld layers take too much memory at this length; try a "
-			       "shorter --window",
-			       (long long)f->network.layers);
+		code = cr_fail(
+			error, CROCUTA_EMEMORY,
+			"the filters of %lld layers take too much memory at this length; try a "
+			"shorter --window",
+			(long long)f->network.layers);
 	return code;
 }
 
@@ -121,8 +122,8 @@ int cr_implicit_open(cr_implicit_rank *m, cr_implicit_filters *filters, int rank
 	m->sent = cr_floats(a.exchange);
 	m->received = cr_floats(a.exchange);
 	m->scratch = cr_calloc((size_t)threads, sizeof *m->scratch);
-	if (!m->v || !m->gate || !m->far || !m->moments || !m->all_moments || !m->edge || !m->edges ||
-	    !m->sent || !m->received || !m->scratch)
+	if (!m->v || !m->gate || !m->far || !m->moments || !m->all_moments || !m->edge ||
+	    !m->edges || !m->sent || !m->received || !m->scratch)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for the long filter");
 	if (plan->rank)
 		code = cr_convolution_state_alloc(plan, &m->state, error);

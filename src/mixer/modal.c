@@ -1,11 +1,13 @@
 /* modal.c - layers whose long filter is a sum of exponentials: a scan with a carried state.
  *
- * h[c](t) = Re sum_n R_n p_n^t, so that a state of N numbers a channel stands for everything before it,
- * exactly: no FFT, nothing of size N x L. Over ranks each first scans its own segments from zero,
+ * h[c](t) = Re sum_n R_n p_n^t, so that a state of N numbers a channel stands for everything before
+ * it, exactly: no FFT, nothing of size N x L. Over ranks each first scans its own segments from
+ * zero,
  *
  *   S_s = sum over the segment's samples j of p^(length - 1 - j) g_j,
  *
- * all ranks get all S, and each folds those before its segments, E_(s+1) = p^length E_s + S_s, in double.
+ * all ranks get all S, and each folds those before its segments, E_(s+1) = p^length E_s + S_s, in
+ * double.
  */
 #include <stddef.h>
 
@@ -72,7 +74,8 @@ static int share_states(cr_rank *rank, const cr_stack_layer *layer, crocuta_erro
 					       rank->state, bytes, error);
 	}
 	return code ? code
-		    : cr_comm_all_gather(rank->comm, rank->local_state, rank->states, 2 * bytes, error);
+		    : cr_comm_all_gather(rank->comm, rank->local_state, rank->states, 2 * bytes,
+					 error);
 }
 
 /* rank->state = E of a segment. */

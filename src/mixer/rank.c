@@ -114,7 +114,8 @@ static int64_t filter_history(const cr_stack_layer *layer)
 static int bring(cr_rank *rank, char *array, const char *carry, int64_t rows, int64_t bytes,
 		 crocuta_error *error)
 {
-	return rows ? rank->ops->copy(rank->device, array - rows * bytes, carry, rows * bytes, error)
+	return rows ? rank->ops->copy(rank->device, array - rows * bytes, carry, rows * bytes,
+				      error)
 		    : 0;
 }
 
@@ -134,16 +135,16 @@ int cr_rank_front(cr_rank *rank, const cr_stack_layer *layer, const void *x, int
 	const int64_t g_bytes = width * cr_rank_activation_bytes(rank);
 	const int64_t z_rows = short_history(layer), g_rows = filter_history(layer);
 	const cr_matrix in = cr_matrix_rows(&layer->in, skipped, parts * width);
-	const cr_stack_front arguments = {
-		.z = rank->z,
-		.parts = parts,
-		.taps = layer->short_taps + skipped * layer->short_length,
-		.bias = layer->short_bias ? layer->short_bias + skipped : NULL,
-		.length = layer->short_length,
-		.x2 = parts == 3 ? rank->x2 : NULL,
-		.g = rank->g,
-		.rows = count,
-		.width = width};
+	const cr_stack_front arguments = {.z = rank->z,
+					  .parts = parts,
+					  .taps = layer->short_taps + skipped * layer->short_length,
+					  .bias = layer->short_bias ? layer->short_bias + skipped
+								    : NULL,
+					  .length = layer->short_length,
+					  .x2 = parts == 3 ? rank->x2 : NULL,
+					  .g = rank->g,
+					  .rows = count,
+					  .width = width};
 	int code = cr_rank_norm(rank, &layer->norm1, x, count, error);
 
 	if (!code)
@@ -170,7 +171,8 @@ static int64_t halo_of(const cr_stack_layer *layer)
 
 int cr_rank_share_tails(cr_rank *rank, const cr_stack_layer *layer, crocuta_error *error)
 {
-	const int64_t halo = halo_of(layer), bytes = rank->stack->width * cr_rank_residual_bytes(rank);
+	const int64_t halo = halo_of(layer),
+		      bytes = rank->stack->width * cr_rank_residual_bytes(rank);
 	int code = 0;
 
 	if (!rank->comm || !halo)
@@ -180,13 +182,14 @@ int cr_rank_share_tails(cr_rank *rank, const cr_stack_layer *layer, crocuta_erro
 		const int64_t count = s.count < halo ? s.count : halo;
 
 		if (count)
-			code = rank->ops->copy(
-				rank->device, rank->tail + ((which + 1) * halo - count) * bytes,
-				cr_rank_residual(rank, s.offset + s.count - count), count * bytes,
-				error);
+			code = rank->ops->copy(rank->device,
+					       rank->tail + ((which + 1) * halo - count) * bytes,
+					       cr_rank_residual(rank, s.offset + s.count - count),
+					       count * bytes, error);
 	}
 	return code ? code
-		    : cr_comm_all_gather(rank->comm, rank->tail, rank->tails, 2 * halo * bytes, error);
+		    : cr_comm_all_gather(rank->comm, rank->tail, rank->tails, 2 * halo * bytes,
+					 error);
 }
 
 /* The `count` rows in front of a segment, put together from the tails of the segments there. */
@@ -229,8 +232,8 @@ int cr_rank_enter(cr_rank *rank, const cr_stack_layer *layer, const cr_segment *
 		code = collect_before(rank, segment, halo, count, error);
 	for (int64_t done = 0; !code && done < count; done += rank->options.chunk) {
 		const int64_t left = count - done;
-		const char *x = rank->before +
-				done * rank->stack->width * cr_rank_residual_bytes(rank);
+		const char *x =
+			rank->before + done * rank->stack->width * cr_rank_residual_bytes(rank);
 
 		code = cr_rank_front(rank, layer, x,
 				     left < rank->options.chunk ? left : rank->options.chunk, parts,
@@ -383,7 +386,8 @@ int cr_rank_output(cr_rank *rank, const cr_rank_rows *rows, crocuta_error *error
 	if (!code)
 		code = cr_rank_wait(rank, error);
 	if (!code && rows->hidden)
-		code = fetch(rank, rows->hidden, rank->hidden, rows->count * rank->stack->width, error);
+		code = fetch(rank, rows->hidden, rank->hidden, rows->count * rank->stack->width,
+			     error);
 	if (!code && rows->logits)
 		code = fetch(rank, rows->logits, rank->logits,
 			     rows->count * rank->stack->vocabulary, error);

@@ -1,4 +1,5 @@
-/* rank_setup.c - what a rank needs: bytes first, then the same list allocated; weights to the device. */
+/* rank_setup.c - what a rank needs: bytes first, then the same list allocated; weights to the
+ * device. */
 #include "mixer/rank.h"
 
 #include <stddef.h>
@@ -115,8 +116,7 @@ static int list_items(const cr_stack *stack, const cr_rank_options *o, const siz
 	const int64_t d = s->width, ranks = o->ranks, shared = ranks > 1;
 	int n = 0;
 
-#define ADD(field, size, with_rows)                                                                \
-	list[n++] = (item){offsetof(cr_rank, field), size, with_rows}
+#define ADD(field, size, with_rows) list[n++] = (item){offsetof(cr_rank, field), size, with_rows}
 	ADD(tokens, s->rows, 1);
 	ADD(residual, s->rows * d * r, 1);
 	ADD(kept, s->rows * s->kept * a, 1);

@@ -9,18 +9,20 @@
 #include "model/engine_stack.h"
 #include "model/gpu_list.h"
 
-/* Rows of a chunk: matrix products fill a GPU, and what they leave is small beside a long sequence. */
+/* Rows of a chunk: matrix products fill a GPU, and what they leave is small beside a long sequence.
+ */
 #define GPU_CHUNK 8192
 
 /* Queries, keys and values at a time. */
 #define GROUP_BYTES ((int64_t)2 << 30)
 
-/* Of a device's own scratch: what cuBLAS is given, and with it the parts of a chunk's activations in
- * float32 and the rounded bias of one product. */
+/* Of a device's own scratch: what cuBLAS is given, and with it the parts of a chunk's activations
+ * in float32 and the rounded bias of one product. */
 #define SCRATCH_BF16 ((int64_t)64 << 20)
 #define SCRATCH_F32 ((int64_t)320 << 20)
 
-/* From this length on ranks share the weights: a layer's broadcast takes milliseconds, its pass seconds. */
+/* From this length on ranks share the weights: a layer's broadcast takes milliseconds, its pass
+ * seconds. */
 #define SPREAD_LENGTH 262144
 
 static int automatic(const crocuta_session_options *options)
@@ -31,7 +33,8 @@ static int automatic(const crocuta_session_options *options)
 static int list_gpus(cr_stack_state *s, const char *device, crocuta_error *error)
 {
 	cr_gpu_list list;
-	int code = cr_gpu_list_parse(device && strcmp(device, "auto") ? device : "cuda", &list, error);
+	int code =
+		cr_gpu_list_parse(device && strcmp(device, "auto") ? device : "cuda", &list, error);
 
 	if (code)
 		return code;
@@ -41,8 +44,7 @@ static int list_gpus(cr_stack_state *s, const char *device, crocuta_error *error
 			list.gpu[i] = i;
 	}
 	if (list.count < 1)
-		return cr_fail(error, CROCUTA_EDEVICE,
-			       "no GPU that can be used; use --device cpu");
+		return cr_fail(error, CROCUTA_EDEVICE, "no GPU that can be used; use --device cpu");
 	for (int i = 0; i < list.count; i++)
 		s->gpu[i] = list.gpu[i];
 	s->options.ranks = s->here = list.count;
@@ -63,12 +65,16 @@ static int join_launch(cr_stack_state *s, const crocuta_session_options *options
 	if (code || s->launch.size <= 1)
 		return code;
 	if (s->here > 1)
-		return cr_fail(error, CROCUTA_EARG,
-			       "--device %.60s: each of the %d processes that were launched takes one "
-			       "GPU; use --device cuda", options->device, s->launch.size);
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"--device %.60s: each of the %d processes that were launched takes one "
+			"GPU; use --device cuda",
+			options->device, s->launch.size);
 	if (s->launch.size > CR_RANKS_MAX)
-		return cr_fail(error, CROCUTA_EARG, "%d processes were launched; %d at most share a "
-			       "sequence", s->launch.size, CR_RANKS_MAX);
+		return cr_fail(error, CROCUTA_EARG,
+			       "%d processes were launched; %d at most share a "
+			       "sequence",
+			       s->launch.size, CR_RANKS_MAX);
 	s->first = s->launch.rank;
 	s->options.ranks = s->launch.size;
 	if (!named)
@@ -92,9 +98,10 @@ static int open_cuda(crocuta_session *session, const crocuta_session_options *op
 	if (!code)
 		code = join_launch(s, options, error);
 	if (!code && s->options.ranks > 1 && options->parallel == CROCUTA_PARALLEL_BATCH)
-		code = cr_fail(error, CROCUTA_EARG,
-			       "--parallel batch: several GPUs share each sequence of this model; give "
-			       "one GPU to each of several runs (--shard)");
+		code = cr_fail(
+			error, CROCUTA_EARG,
+			"--parallel batch: several GPUs share each sequence of this model; give "
+			"one GPU to each of several runs (--shard)");
 	if (code)
 		return code;
 	s->threads = 1;
@@ -102,8 +109,7 @@ static int open_cuda(crocuta_session *session, const crocuta_session_options *op
 	s->options.activation =
 		options->dtype == CROCUTA_DTYPE_BF16 ? CR_NUMBER_BF16 : CR_NUMBER_F32;
 	s->options.group_bytes = GROUP_BYTES;
-	s->device_bytes =
-		s->options.activation == CR_NUMBER_BF16 ? SCRATCH_BF16 : SCRATCH_F32;
+	s->device_bytes = s->options.activation == CR_NUMBER_BF16 ? SCRATCH_BF16 : SCRATCH_F32;
 	s->options.copied = 1;
 	s->options.chunk = GPU_CHUNK < session->max_length ? GPU_CHUNK : session->max_length;
 	if (s->options.chunk < CR_CHUNK_LEAST)
@@ -158,11 +164,11 @@ static int check_gpus(crocuta_session *session, crocuta_error *error)
 			return code;
 		session->plan.isa = cr_cuda_architecture(&device);
 		if (needed > device.free_bytes)
-			return cr_fail(error, CROCUTA_EMEMORY,
-				       "GPU %d has %.1f GB free, %.1f GB are needed; try a shorter "
-				       "--window, --dtype bf16 or more GPUs (--device cuda:0,1,...)",
-				       s->gpu[r], (double)device.free_bytes / 1e9,
-				       (double)needed / 1e9);
+			return cr_fail(
+				error, CROCUTA_EMEMORY,
+				"GPU %d has %.1f GB free, %.1f GB are needed; try a shorter "
+				"--window, --dtype bf16 or more GPUs (--device cuda:0,1,...)",
+				s->gpu[r], (double)device.free_bytes / 1e9, (double)needed / 1e9);
 	}
 	return 0;
 }

@@ -6,14 +6,14 @@
 
 #include <crocuta/device.h>
 
+#include "backend/cpu/kernels.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/threads.h"
-#include "backend/cpu/kernels.h"
 
-/* Rows of a chunk. CPU: enough for packed weights to be used often; reference: small, so that its tests go over
- * several chunks. */
+/* Rows of a chunk. CPU: enough for packed weights to be used often; reference: small, so that its
+ * tests go over several chunks. */
 #define CPU_CHUNK 1024
 #define REFERENCE_CHUNK 256
 
@@ -38,10 +38,11 @@ static int parse_ranks(const char *device, int sequence, int *ranks, crocuta_err
 		return 0;
 	value = strtol(colon + 1, &end, 10);
 	if (*end || end == colon + 1 || value < 1 || value > CR_RANKS_MAX || !sequence)
-		return cr_fail(error, CROCUTA_EARG,
-			       "--device %.40s: a number behind the colon is how many ranks share a "
-			       "sequence, 1 to %d, and needs --parallel sequence",
-			       device, CR_RANKS_MAX);
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"--device %.40s: a number behind the colon is how many ranks share a "
+			"sequence, 1 to %d, and needs --parallel sequence",
+			device, CR_RANKS_MAX);
 	*ranks = (int)value;
 	return 0;
 }
@@ -60,8 +61,7 @@ int cr_stack_plan(crocuta_session *session, const crocuta_session_options *optio
 	const cr_stack_state *s = session->state;
 
 	if (options->stream)
-		return cr_fail(error, CROCUTA_EARG,
-			       "--stream: %s; use --window and --overlap",
+		return cr_fail(error, CROCUTA_EARG, "--stream: %s; use --window and --overlap",
 			       session->network->stack
 				       ? "this model's attention sees a whole window"
 				       : "ranks share whole windows (--parallel sequence)");
@@ -72,15 +72,26 @@ int cr_stack_plan(crocuta_session *session, const crocuta_session_options *optio
 			       session->network->stack ? "this model"
 						       : "ranks (--parallel sequence)");
 	if (options->convolution != CROCUTA_CONVOLUTION_AUTO && !has_implicit_filters(s->stack))
-		return cr_fail(error, CROCUTA_EARG,
-			       "--conv: this model has no convolution that it could be said of; leave it "
-			       "out");
+		return cr_fail(
+			error, CROCUTA_EARG,
+			"--conv: this model has no convolution that it could be said of; leave it "
+			"out");
 	if (!s->filters.hyena.network && has_implicit_filters(s->stack))
 		return cr_fail(error, CROCUTA_EDEVICE,
 			       "HyenaDNA's filter in a model with attention is computed on the CPU "
 			       "only; use --device cpu");
 	cr_stack_count_bytes(session);
 	return 0;
+}
+
+/* The host holds all weights, whatever the devices do. */
+static int64_t host_weights(const cr_stack_state *s)
+{
+	cr_rank_options options = s->options;
+
+	options.copied = 1;
+	options.spread = 0;
+	return cr_rank_plan(s->stack, &options).weights;
 }
 
 void cr_stack_count_bytes(crocuta_session *session)
@@ -93,13 +104,7 @@ void cr_stack_count_bytes(crocuta_session *session)
 	bytes = cr_rank_plan(s->stack, &s->options);
 	p->ranks = s->options.ranks;
 	p->rank_bytes = bytes.weights + bytes.sequence + bytes.workspace + s->device_bytes;
-	{
-		cr_rank_options whole = s->options;
-
-		whole.copied = 1; /* the host holds them, whatever the devices do */
-		whole.spread = 0;
-		p->weight_bytes = cr_rank_plan(s->stack, &whole).weights;
-	}
+	p->weight_bytes = host_weights(s);
 	p->batch = p->gather = 1;
 	if (!p->convolution)
 		p->convolution = "direct";
@@ -155,8 +160,8 @@ static int plan_implicit(crocuta_session *session, const crocuta_session_options
 	p->far_rank = h->plan.rank;
 	p->certificate_error = h->plan.rank ? h->certificate : 0;
 	p->filter_bytes = cr_hyena_filter_bytes(h);
-	s->device_bytes += cr_implicit_bytes(&s->filters, s->options.ranks, session->max_length,
-					     s->threads);
+	s->device_bytes +=
+		cr_implicit_bytes(&s->filters, s->options.ranks, session->max_length, s->threads);
 	return 0;
 }
 

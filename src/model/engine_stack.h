@@ -1,8 +1,9 @@
 /* engine_stack.h - sessions over stacks: ranks, their threads, and what the devices share.
  *
- * One sequence at a time goes through all ranks together (mixer/rank.h). Rank 0 works on the calling
- * thread and hands rows over; the others are threads that wait for the next sequence, or, where a launcher
- * started several processes, one rank each, processes that wait in crocuta_session_follow.
+ * One sequence at a time goes through all ranks together (mixer/rank.h). Rank 0 works on the
+ * calling thread and hands rows over; the others are threads that wait for the next sequence, or,
+ * where a launcher started several processes, one rank each, processes that wait in
+ * crocuta_session_follow.
  */
 #ifndef CR_MODEL_ENGINE_STACK_H
 #define CR_MODEL_ENGINE_STACK_H
@@ -40,21 +41,21 @@ typedef struct cr_stack_state {
 	const cr_stack *stack;
 	const cr_stack_ops *ops;
 	cr_rank_options options;
-	int64_t device_bytes; /* that a device takes besides */
-	int first, here;   /* ranks of this process: its first, and how many */
-	int threads;       /* of each rank's device */
-	const char *isa;   /* or NULL */
+	int64_t device_bytes;        /* that a device takes besides */
+	int first, here;             /* ranks of this process: its first, and how many */
+	int threads;                 /* of each rank's device */
+	const char *isa;             /* or NULL */
 	int gpu[CR_RANKS_MAX];       /* of the ranks here */
 	cr_comm *comm[CR_RANKS_MAX]; /* the same */
 	cr_stack_worker *worker;     /* (here) */
-	float *hidden, *logits;  /* (chunk, D), (chunk, V), host */
-	pthread_mutex_t lock;    /* of what follows and of done, code */
+	float *hidden, *logits;      /* (chunk, D), (chunk, V), host */
+	pthread_mutex_t lock;        /* of what follows and of done, code */
 	pthread_cond_t changed;
 	int64_t jobs; /* given out */
 	int leave, broken, made_lock;
 	cr_stack_job job;
 	double prepare_seconds;
-	cr_stack own;    /* of a HyenaDNA-shaped network that is run as a stack */
+	cr_stack own;                /* of a HyenaDNA-shaped network that is run as a stack */
 	cr_implicit_filters filters; /* cpu: where layers have HyenaDNA's filter */
 	cr_implicit_rank *implicit;  /* (here), or NULL */
 	/* Ends of messages that do not go between threads: made on each rank's thread; failed. */
@@ -64,7 +65,7 @@ typedef struct cr_stack_state {
 	cr_launch launch;      /* size above 1: several processes */
 	cr_control *control;
 	atomic_int has_id; /* id is the group's */
-	char sha256[65]; /* of the model: all processes must have the same */
+	char sha256[65];   /* of the model: all processes must have the same */
 } cr_stack_state;
 
 /* Plan for options and `ranks` ranks; fills session->plan but for its device. */
@@ -83,10 +84,9 @@ void cr_stack_times(crocuta_session *session, crocuta_stage_times *times, int re
 /* Passes and results of one sequence on one rank. */
 int cr_stack_run_job(cr_stack_worker *worker, const cr_stack_job *job);
 
-/* Several processes. meet: connect and agree on options and length, before memory is looked at and the ranks
- * are made; ready: they are made, or not (code);
- * call: a sequence for the others; follow: what the others do. All of them do nothing where one process
- * is all there is. */
+/* Several processes. meet: connect and agree on options and length, before memory is looked at and
+ * the ranks are made; ready: they are made, or not (code); call: a sequence for the others; follow:
+ * what the others do. All of them do nothing where one process is all there is. */
 int cr_stack_meet(crocuta_session *session, crocuta_error *error);
 int cr_stack_ready(cr_stack_state *state, int code, crocuta_error *error);
 int cr_stack_call(cr_stack_state *state, const cr_stack_job *job, crocuta_error *error);

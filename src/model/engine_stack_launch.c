@@ -1,8 +1,8 @@
 /* engine_stack_launch.c - ranks that are processes: rank 0's session leads, the others follow it.
  *
- * Small messages go over the control connection (comm/control.h): how the session is planned, which sequence
- * is next, that it is over. It also notices that a process died, and then fails the ranks' messages, so
- * that nobody waits for it.
+ * Small messages go over the control connection (comm/control.h): how the session is planned, which
+ * sequence is next, that it is over. It also notices that a process died, and then fails the ranks'
+ * messages, so that nobody waits for it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -71,9 +71,11 @@ static int take_setup(cr_stack_state *s, crocuta_error *error)
 	theirs = data;
 	theirs->sha256[64] = 0;
 	if (strcmp(theirs->sha256, s->sha256))
-		code = cr_fail(error, CROCUTA_EMODEL,
-			       "this process has another model than rank 0: SHA-256 %.12s..., there "
-			       "%.12s...", s->sha256, theirs->sha256);
+		code = cr_fail(
+			error, CROCUTA_EMODEL,
+			"this process has another model than rank 0: SHA-256 %.12s..., there "
+			"%.12s...",
+			s->sha256, theirs->sha256);
 	else if (theirs->options.ranks != s->options.ranks ||
 		 theirs->options.activation != s->options.activation)
 		code = cr_fail(error, CROCUTA_EARG,
@@ -144,7 +146,8 @@ int cr_stack_call(cr_stack_state *s, const cr_stack_job *job, crocuta_error *err
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for a message");
 	memcpy(message, &head, sizeof head);
 	memcpy(message + sizeof head, q->tokens, (size_t)q->length);
-	code = cr_control_send(s->control, -1, JOB, message, (int64_t)sizeof head + q->length, error);
+	code = cr_control_send(s->control, -1, JOB, message, (int64_t)sizeof head + q->length,
+			       error);
 	cr_free(message);
 	return code;
 }

@@ -1,8 +1,8 @@
 /* engine_stack_ranks.c - the ranks of a session: made, given sequences, ended.
  *
- * The first failure of any rank ends the call for all: it fails the messages, so that nobody waits for
- * a rank that will not come, and its own error is the one that the caller gets. A session with several
- * ranks is not used again after that, since nobody knows what was under way.
+ * The first failure of any rank ends the call for all: it fails the messages, so that nobody waits
+ * for a rank that will not come, and its own error is the one that the caller gets. A session with
+ * several ranks is not used again after that, since nobody knows what was under way.
  */
 #include <stdio.h>
 #include <string.h>
@@ -43,7 +43,8 @@ static int make_rank(cr_stack_worker *w)
 typedef struct delivery {
 	cr_stack_worker *worker;
 	const cr_stack_job *job;
-	int code; /* of the rows function: then nothing more is handed over, but the ranks go on together */
+	int code; /* of the rows function: then nothing more is handed over, but the ranks go on
+		     together */
 } delivery;
 
 static int deliver(delivery *d, int64_t first, int64_t count)
@@ -123,8 +124,8 @@ static void *rank_thread(void *user)
 
 /* ---- all ranks ------------------------------------------------------------------------------- */
 
-/* Until all other ranks have done what rank 0 has. The first real failure is the caller's error: one
- * that only says that another rank failed gives way to it. */
+/* Until all other ranks have done what rank 0 has. The first real failure is the caller's error:
+ * one that only says that another rank failed gives way to it. */
 static int gather(cr_stack_state *s, int mine, crocuta_error *error)
 {
 	cr_stack_worker *cause = mine ? &s->worker[0] : NULL;
@@ -156,7 +157,8 @@ static int start_threads(cr_stack_state *s, crocuta_error *error)
 {
 	for (int r = 1; r < s->here; r++) {
 		if (pthread_create(&s->worker[r].thread, NULL, rank_thread, &s->worker[r]))
-			return cr_fail(error, CROCUTA_EMEMORY, "cannot start a thread for rank %d", r);
+			return cr_fail(error, CROCUTA_EMEMORY, "cannot start a thread for rank %d",
+				       r);
 		s->worker[r].started = 1;
 	}
 	return 0;
@@ -261,9 +263,10 @@ int cr_stack_run(crocuta_session *session, const crocuta_sequence *sequences, in
 
 	for (int64_t i = 0; !code && i < count; i++) {
 		if (s->broken)
-			return cr_fail(error, CROCUTA_EDEVICE,
-				       "an earlier run of this session failed on one of its %d ranks",
-				       s->options.ranks);
+			return cr_fail(
+				error, CROCUTA_EDEVICE,
+				"an earlier run of this session failed on one of its %d ranks",
+				s->options.ranks);
 		if (sequences[i].report_from == sequences[i].length)
 			continue;
 		pthread_mutex_lock(&s->lock);

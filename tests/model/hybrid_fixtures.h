@@ -1,4 +1,5 @@
-/* hybrid_fixtures.h - the numbers of Evo-1's and Evo-2's published code, and a session held against them.
+/* hybrid_fixtures.h - the numbers of Evo-1's and Evo-2's published code, and a session held against
+ * them.
  *
  * Each fixture holds a model, token ids and float64 answers (test-data/golden/evo*), with the
  * tolerance that its README asks of a float32 engine.
@@ -22,7 +23,11 @@ typedef struct fixture {
 
 static fixture fixtures[] = {
 	{.name = "evo1-d128-n6", .hidden = 4e-4, .logits = 6e-4, .per_token = 1e-5, .start = 1},
-	{.name = "evo1-d128-n6-rope16", .hidden = 5e-4, .logits = 1e-3, .per_token = 1e-5, .start = 1},
+	{.name = "evo1-d128-n6-rope16",
+	 .hidden = 5e-4,
+	 .logits = 1e-3,
+	 .per_token = 1e-5,
+	 .start = 1},
 	{.name = "evo2-d128-n8", .hidden = 1e-4, .logits = 2e-4, .per_token = 1e-5},
 };
 
@@ -91,8 +96,8 @@ static inline int close_fixtures(void **state)
 	return 0;
 }
 
-static inline crocuta_session *session_on(const crocuta_model *model, const char *device, int threads,
-				   int64_t length)
+static inline crocuta_session *session_on(const crocuta_model *model, const char *device,
+					  int threads, int64_t length)
 {
 	crocuta_session_options options;
 
@@ -105,7 +110,7 @@ static inline crocuta_session *session_on(const crocuta_model *model, const char
 }
 
 static inline void run(crocuta_session *session, const uint8_t *tokens, int64_t length, int layer,
-		int64_t from, collected *c)
+		       int64_t from, collected *c)
 {
 	const crocuta_sequence q = {.tokens = tokens, .length = length, .report_from = from};
 	const crocuta_request request = {.layer = layer,
@@ -137,7 +142,8 @@ static inline double log_likelihood(const collected *c, const uint8_t *tokens, i
 	return sum;
 }
 
-static inline void check_record(const fixture *f, int k, crocuta_session *session, const char *device)
+static inline void check_record(const fixture *f, int k, crocuta_session *session,
+				const char *device)
 {
 	const int64_t length = f->ids[k].rows, last = f->logit[k].rows;
 	collected c;
@@ -156,7 +162,8 @@ static inline void check_record(const fixture *f, int k, crocuta_session *sessio
 }
 
 /* Published default of scoring with Evo-1: token 0 in front. */
-static inline void check_start(const fixture *f, int k, crocuta_session *session, const char *device)
+static inline void check_start(const fixture *f, int k, crocuta_session *session,
+			       const char *device)
 {
 	const int64_t length = f->ids[k].rows + 1;
 	uint8_t *tokens = malloc((size_t)length);

@@ -1,4 +1,5 @@
-/* test_model_hybrid.c - Evo-1 and Evo-2 on the CPU: whole, in chunks, on one rank and over several. */
+/* test_model_hybrid.c - Evo-1 and Evo-2 on the CPU: whole, in chunks, on one rank and over several.
+ */
 #include "hybrid_fixtures.h"
 
 /* Records of up to `most` tokens. */
@@ -69,8 +70,8 @@ static void layers(void **state)
 						 rows * info->width);
 			collect_free(&c);
 			if (!(off <= 20 * f->hidden)) /* values reach tens there */
-				fail_msg("%s: residual in front of block %d off by %g", f->name, layer,
-					 off);
+				fail_msg("%s: residual in front of block %d off by %g", f->name,
+					 layer, off);
 		}
 		free(expected);
 		fclose(file);
@@ -159,9 +160,10 @@ static void refusals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(reference),    cmocka_unit_test(cpu),
-		cmocka_unit_test(ranks),        cmocka_unit_test(layers),
-		cmocka_unit_test(same_bytes),   cmocka_unit_test(ended_by_caller), cmocka_unit_test(refusals),
+		cmocka_unit_test(reference),  cmocka_unit_test(cpu),
+		cmocka_unit_test(ranks),      cmocka_unit_test(layers),
+		cmocka_unit_test(same_bytes), cmocka_unit_test(ended_by_caller),
+		cmocka_unit_test(refusals),
 	};
 
 	return cmocka_run_group_tests(tests, open_fixtures, close_fixtures);

@@ -1,13 +1,13 @@
 /* test_model_hybrid_cuda.c - Evo-1 and Evo-2 on GPUs: the published numbers, and ranks.
  *
- * Skipped where there is no GPU or no GPU backend, unless CROCUTA_NEED_GPU is set (make check-cuda).
- * CROCUTA_TEST_GPUS: devices of the test of ranks, "cuda:0,1" over NCCL; without it one GPU is two
- * and three ranks.
+ * Skipped where there is no GPU or no GPU backend, unless CROCUTA_NEED_GPU is set (make
+ * check-cuda). CROCUTA_TEST_GPUS: devices of the test of ranks, "cuda:0,1" over NCCL; without it
+ * one GPU is two and three ranks.
  */
 #include "hybrid_fixtures.h"
 
-/* Of bfloat16, of values whose root mean square is about 1: the published code's own mixed arithmetic is off by
- * 0.05 and, at worst, 0.33 (README of the fixtures). */
+/* Of bfloat16, of values whose root mean square is about 1: the published code's own mixed
+ * arithmetic is off by 0.05 and, at worst, 0.33 (README of the fixtures). */
 #define BF16_RMS 0.1
 #define BF16_WORST 0.8
 
@@ -66,12 +66,12 @@ static void bf16(void **state)
 			for (int64_t j = 0; j < length * c.width; j++)
 				square += pow(c.hidden[j] - expected[j], 2);
 			square = sqrt(square / (double)(length * c.width));
-			print_message("%s record %d in bf16: off by %.3g rms, %.3g at worst\n", f->name,
-				      k, square, worst);
+			print_message("%s record %d in bf16: off by %.3g rms, %.3g at worst\n",
+				      f->name, k, square, worst);
 			collect_free(&c);
 			if (!(square <= BF16_RMS && worst <= BF16_WORST))
-				fail_msg("%s record %d: off by %g rms, %g at worst", f->name, k, square,
-					 worst);
+				fail_msg("%s record %d: off by %g rms, %g at worst", f->name, k,
+					 square, worst);
 		}
 		crocuta_session_free(session);
 	}
@@ -84,7 +84,7 @@ static uint8_t *random_tokens(int64_t length)
 
 	for (int64_t i = 0; i < length; i++) {
 		seed = seed * 1664525 + 1013904223;
-		tokens[i] = (uint8_t)"ACGT"[seed >> 30];
+		tokens[i] = (uint8_t) "ACGT"[seed >> 30];
 	}
 	return tokens;
 }
@@ -110,15 +110,15 @@ static void compare_ranks(const char *device)
 		run(several, tokens, LENGTH, -1, 0, &b);
 		hidden = largest_difference(a.hidden, b.hidden, LENGTH * a.width);
 		logits = largest_difference(a.logits, b.logits, LENGTH * a.vocabulary);
-		print_message("%s on %s: hidden off by %.3g, logits by %.3g\n", f->name, device, hidden,
-			      logits);
+		print_message("%s on %s: hidden off by %.3g, logits by %.3g\n", f->name, device,
+			      hidden, logits);
 		collect_free(&a);
 		collect_free(&b);
 		crocuta_session_free(one);
 		crocuta_session_free(several);
 		if (!(hidden <= 1e-4 && logits <= 1e-4))
-			fail_msg("%s on %s: hidden off by %g, logits by %g", f->name, device, hidden,
-				 logits);
+			fail_msg("%s on %s: hidden off by %g, logits by %g", f->name, device,
+				 hidden, logits);
 	}
 	free(tokens);
 }
@@ -160,7 +160,8 @@ static void like_cpu(void **state)
 	free(tokens);
 }
 
-/* The window's start does not know how long the window is: causal, with 64-bit offsets everywhere. */
+/* The window's start does not know how long the window is: causal, with 64-bit offsets everywhere.
+ */
 static void million(void **state)
 {
 	enum { LENGTH = 1048576, START = 3000 };
@@ -194,11 +195,8 @@ static void million(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(f32),
-		cmocka_unit_test(bf16),
-		cmocka_unit_test(ranks),
-		cmocka_unit_test(like_cpu),
-		cmocka_unit_test(million),
+		cmocka_unit_test(f32),      cmocka_unit_test(bf16),    cmocka_unit_test(ranks),
+		cmocka_unit_test(like_cpu), cmocka_unit_test(million),
 	};
 
 	return cmocka_run_group_tests(tests, open_fixtures, close_fixtures);

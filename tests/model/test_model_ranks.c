@@ -1,5 +1,6 @@
-/* test_model_ranks.c - a sequence shared by ranks gives what one rank gives: attention, modal filters,
- * explicit filters, HyenaDNA's long filter in both of its forms; lengths that no number of ranks divides.
+/* test_model_ranks.c - a sequence shared by ranks gives what one rank gives: attention, modal
+ * filters, explicit filters, HyenaDNA's long filter in both of its forms; lengths that no number of
+ * ranks divides.
  */
 #define _GNU_SOURCE
 #include "made_model.h"
@@ -44,14 +45,12 @@ static void run(crocuta_session *session, const uint8_t *tokens, int64_t length,
 }
 
 /* As run(), with logits: of the last layer. */
-static void run_logits(crocuta_session *session, const uint8_t *tokens, int64_t length, collected *c)
+static void run_logits(crocuta_session *session, const uint8_t *tokens, int64_t length,
+		       collected *c)
 {
 	const crocuta_sequence q = {.tokens = tokens, .length = length, .report_from = length / 2};
-	const crocuta_request request = {.layer = -1,
-					 .want_hidden = 1,
-					 .want_logits = 1,
-					 .rows = collect_rows,
-					 .user = c};
+	const crocuta_request request = {
+		.layer = -1, .want_hidden = 1, .want_logits = 1, .rows = collect_rows, .user = c};
 	crocuta_error error = {0};
 
 	for (int64_t i = 0; i < length * c->vocabulary; i++)
@@ -104,8 +103,8 @@ static void compare(const crocuta_model *model, const char *single, const int64_
 			crocuta_session_free(session);
 			off = largest_difference(c.hidden, expected.hidden, lengths[i] * c.width);
 			if (!(off <= 1e-4))
-				fail_msg("%lld tokens on %s: hidden off by %g", (long long)lengths[i],
-					 devices[d], off);
+				fail_msg("%lld tokens on %s: hidden off by %g",
+					 (long long)lengths[i], devices[d], off);
 		}
 		collect_free(&expected);
 		collect_free(&c);
@@ -134,9 +133,10 @@ static void in_one_session(void **state)
 			run(one, tokens, lengths[i], layer, &a);
 			run(several, tokens, lengths[i], layer, &b);
 			off = largest_difference(a.hidden, b.hidden, lengths[i] * a.width);
-			if (!(off <= (layer < 8 ? 2e-3 : 1e-4))) /* the residual stream reaches tens */
-				fail_msg("%lld tokens, layer %d: off by %g", (long long)lengths[i], layer,
-					 off);
+			if (!(off <=
+			      (layer < 8 ? 2e-3 : 1e-4))) /* the residual stream reaches tens */
+				fail_msg("%lld tokens, layer %d: off by %g", (long long)lengths[i],
+					 layer, off);
 		}
 	collect_free(&a);
 	collect_free(&b);
@@ -150,9 +150,9 @@ static void in_one_session(void **state)
 static void long_explicit_filters(void **state)
 {
 	const int64_t lengths[] = {512, 1500, 40};
-	crocuta_model *model = made_by(
-		"random_stack", "--width 32 --heads 2 --inner 48 --groups 4 --layers SMM* "
-				"--max-length 8192 --taps 600");
+	crocuta_model *model =
+		made_by("random_stack", "--width 32 --heads 2 --inner 48 --groups 4 --layers SMM* "
+					"--max-length 8192 --taps 600");
 
 	(void)state;
 	compare(model, "cpu", lengths, 3);
@@ -233,7 +233,8 @@ static void hyenadna_near_far(void **state)
 static void hyenadna_rough(void **state)
 {
 	const int64_t lengths[] = {LENGTH};
-	crocuta_model *model = made_model("--width 40 --inner 64 --layers 2 --max-length 65538 --rough");
+	crocuta_model *model =
+		made_model("--width 40 --inner 64 --layers 2 --max-length 65538 --rough");
 	crocuta_session_options options;
 	crocuta_plan plan;
 	crocuta_error error = {0};

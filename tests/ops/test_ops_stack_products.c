@@ -1,5 +1,6 @@
-/* test_ops_stack_products.c - sizes that devices have fast kernels for: matrix products of aligned rows, wide
- * norms, and few queries against many keys, where one that rescales too often is found out.
+/* test_ops_stack_products.c - sizes that devices have fast kernels for: matrix products of aligned
+ * rows, wide norms, and few queries against many keys, where one that rescales too often is found
+ * out.
  */
 #include "stack_cases.h"
 
@@ -29,9 +30,8 @@ static void run_product(side *s, const void *arguments, int64_t cut, results *r)
 		matrix.bias = array_of(s, CR_NUMBER_F32, values, c->out, 0);
 		cr_free(values);
 	}
-	y = c->target == CR_LINEAR_ADD
-		    ? random_rows(s, to, PRODUCT_ROWS, c->out, y_stride, 1, 1, 8)
-		    : output(s, to, count);
+	y = c->target == CR_LINEAR_ADD ? random_rows(s, to, PRODUCT_ROWS, c->out, y_stride, 1, 1, 8)
+				       : output(s, to, count);
 	for (int i = 0; i < (cut ? 2 : 1); i++) {
 		const cr_stack_linear a = {.matrix = &matrix,
 					   .x = at(s, ACTIVATION, x, i * cut * x_stride),
@@ -58,8 +58,8 @@ static void products(void **state)
 			for (int target = CR_LINEAR_STORE; target <= CR_LINEAR_WIDE; target++)
 				for (size_t g = 0; g < COUNT(gaps); g++)
 					for (size_t k = 0; k < COUNT(sizes); k++) {
-						const product c = {type,       bias,
-								   target,     sizes[k][0],
+						const product c = {type,        bias,
+								   target,      sizes[k][0],
 								   sizes[k][1], gaps[g][0],
 								   gaps[g][1]};
 						char what[120];

@@ -1,11 +1,13 @@
-/* random_stack.c - write an Evo-2-shaped model directory with made-up bfloat16 weights, of any size.
+/* random_stack.c - write an Evo-2-shaped model directory with made-up bfloat16 weights, of any
+ * size.
  *
- * random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] [--layers LETTERS] [--max-length M]
+ * random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] [--layers LETTERS]
+ * [--max-length M]
  *                  [--divisor X] [--seed S] [--taps T of M]
  *
- * LETTERS: S short filter, M medium, L long (modal), * attention; default the 32 of Evo-2 7B, whose sizes
- * are the other defaults too. Number j of tensor q depends on (seed, q, j) alone: the same options
- * give the same bytes. Scales keep the residual stream of the usual size.
+ * LETTERS: S short filter, M medium, L long (modal), * attention; default the 32 of Evo-2 7B, whose
+ * sizes are the other defaults too. Number j of tensor q depends on (seed, q, j) alone: the same
+ * options give the same bytes. Scales keep the residual stream of the usual size.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -122,7 +124,8 @@ static void list_tensors(void)
 			add_hyena(i, made.layers[i], narrow);
 		add("mlp.l1.weight", i, 0, UNIFORM, narrow, 2, made.inner, d, 0);
 		add("mlp.l2.weight", i, 0, UNIFORM, narrow, 2, made.inner, d, 0);
-		add("mlp.l3.weight", i, 0, UNIFORM, sqrt(3.0 / (double)made.inner), 2, d, made.inner, 0);
+		add("mlp.l3.weight", i, 0, UNIFORM, sqrt(3.0 / (double)made.inner), 2, d,
+		    made.inner, 0);
 	}
 }
 
@@ -145,8 +148,8 @@ static float number(const tensor *t, uint64_t stream, int64_t j)
 	case LOG_POLES: /* decay within 1 to 100,000 positions */
 		return (float)-exp(-11.5 * u);
 	case FREQUENCIES: /* stored as rounded to bfloat16 */
-		return cr_bfloat_to_float(cr_bfloat_from_float(
-			(float)pow(10000, -2.0 * (double)j * (double)made.heads / (double)made.width)));
+		return cr_bfloat_to_float(cr_bfloat_from_float((float)pow(
+			10000, -2.0 * (double)j * (double)made.heads / (double)made.width)));
 	default:
 		return (float)(t->scale * (2 * u - 1));
 	}
@@ -205,8 +208,9 @@ static void write_weights(void)
 		const tensor *t = &made.list[i];
 		const uint64_t end = at + (uint64_t)elements(t) * (t->f32 ? 4 : 2);
 
-		used += (size_t)snprintf(text + used, capacity - used, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[",
-					 i ? "," : "{", t->name, t->f32 ? "F32" : "BF16");
+		used += (size_t)snprintf(text + used, capacity - used,
+					 "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "{",
+					 t->name, t->f32 ? "F32" : "BF16");
 		for (int k = 0; k < t->rank; k++)
 			used += (size_t)snprintf(text + used, capacity - used, "%s%" PRId64,
 						 k ? "," : "", t->shape[k]);
@@ -251,25 +255,33 @@ static void write_config(void)
 	write_indices(file, "hcm_layer_idxs", 'M');
 	write_indices(file, "hcl_layer_idxs", 'L');
 	write_indices(file, "attn_layer_idxs", '*');
-	fprintf(file, "  \"hidden_size\": %" PRId64 ",\n  \"num_filters\": %" PRId64 ",\n", made.width,
-		made.width);
+	fprintf(file, "  \"hidden_size\": %" PRId64 ",\n  \"num_filters\": %" PRId64 ",\n",
+		made.width, made.width);
 	fprintf(file, "  \"num_layers\": %zu,\n  \"num_attention_heads\": %" PRId64 ",\n",
 		strlen(made.layers), made.heads);
-	fprintf(file, "  \"inner_mlp_size\": %" PRId64 ",\n  \"state_size\": %d,\n", made.inner, STATES);
-	fprintf(file, "  \"hcs_filter_length\": 7,\n  \"hcm_filter_length\": %" PRId64 ",\n", made.taps);
-	fprintf(file, "  \"hcs_filter_groups\": %" PRId64 ",\n  \"hcm_filter_groups\": %" PRId64 ",\n",
+	fprintf(file, "  \"inner_mlp_size\": %" PRId64 ",\n  \"state_size\": %d,\n", made.inner,
+		STATES);
+	fprintf(file, "  \"hcs_filter_length\": 7,\n  \"hcm_filter_length\": %" PRId64 ",\n",
+		made.taps);
+	fprintf(file,
+		"  \"hcs_filter_groups\": %" PRId64 ",\n  \"hcm_filter_groups\": %" PRId64 ",\n",
 		made.groups, made.groups);
-	fprintf(file, "  \"hcl_filter_groups\": %" PRId64 ",\n  \"short_filter_length\": 3,\n", made.width);
-	fprintf(file, "  \"short_filter_bias\": false,\n  \"proj_groups\": 1,\n"
-		      "  \"qkv_proj_bias\": false,\n  \"mha_out_proj_bias\": true,\n"
-		      "  \"hyena_out_proj_bias\": true,\n  \"tie_embeddings\": true,\n"
-		      "  \"final_norm\": true,\n  \"eps\": 1e-06,\n  \"mlp_activation\": \"gelu\",\n"
-		      "  \"evo2_style_activations\": true,\n  \"interleave\": true,\n"
-		      "  \"column_split\": true,\n  \"column_split_hyena\": false,\n"
-		      "  \"hyena_flip_x1x2\": false,\n  \"rotary_emb_base\": 10000,\n");
-	fprintf(file, "  \"use_interpolated_rotary_pos_emb\": true,\n  \"rotary_emb_scaling_factor\": %g,\n",
+	fprintf(file, "  \"hcl_filter_groups\": %" PRId64 ",\n  \"short_filter_length\": 3,\n",
+		made.width);
+	fprintf(file,
+		"  \"short_filter_bias\": false,\n  \"proj_groups\": 1,\n"
+		"  \"qkv_proj_bias\": false,\n  \"mha_out_proj_bias\": true,\n"
+		"  \"hyena_out_proj_bias\": true,\n  \"tie_embeddings\": true,\n"
+		"  \"final_norm\": true,\n  \"eps\": 1e-06,\n  \"mlp_activation\": \"gelu\",\n"
+		"  \"evo2_style_activations\": true,\n  \"interleave\": true,\n"
+		"  \"column_split\": true,\n  \"column_split_hyena\": false,\n"
+		"  \"hyena_flip_x1x2\": false,\n  \"rotary_emb_base\": 10000,\n");
+	fprintf(file,
+		"  \"use_interpolated_rotary_pos_emb\": true,\n  \"rotary_emb_scaling_factor\": "
+		"%g,\n",
 		made.divisor);
-	fprintf(file, "  \"tokenizer_type\": \"CharLevelTokenizer\",\n  \"max_seqlen\": %" PRId64 "\n}\n",
+	fprintf(file,
+		"  \"tokenizer_type\": \"CharLevelTokenizer\",\n  \"max_seqlen\": %" PRId64 "\n}\n",
 		made.max_length);
 	fclose(file);
 }
@@ -289,8 +301,10 @@ static int64_t option(const char *text)
 int main(int argc, char **argv)
 {
 	if (argc < 2 || argc % 2 || argv[1][0] == '-') {
-		fprintf(stderr, "usage: random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] "
-				"[--layers LETTERS] [--max-length M] [--divisor X] [--seed S] [--taps T]\n");
+		fprintf(stderr,
+			"usage: random_stack DIR [--width D] [--heads H] [--inner I] [--groups G] "
+			"[--layers LETTERS] [--max-length M] [--divisor X] [--seed S] [--taps "
+			"T]\n");
 		return 2;
 	}
 	made.path = argv[1];
@@ -298,10 +312,10 @@ int main(int argc, char **argv)
 		const struct {
 			const char *name;
 			int64_t *value;
-		} numbers[] = {{"--width", &made.width},   {"--heads", &made.heads},
-			       {"--inner", &made.inner},   {"--groups", &made.groups},
-			       {"--seed", &made.seed},     {"--max-length", &made.max_length},
-				 {"--taps", &made.taps}};
+		} numbers[] = {{"--width", &made.width}, {"--heads", &made.heads},
+			       {"--inner", &made.inner}, {"--groups", &made.groups},
+			       {"--seed", &made.seed},   {"--max-length", &made.max_length},
+			       {"--taps", &made.taps}};
 		int known = 0;
 
 		for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)

@@ -115,13 +115,28 @@ static const launch_case cases[] = {
 };
 
 /* All that is looked at; the rest of the environment is the test runner's. */
-static const char *const variables[] = {
-	"CROCUTA_RANK", "CROCUTA_SIZE", "CROCUTA_LOCAL_RANK", "CROCUTA_MASTER", "CROCUTA_PORT",
-	"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT",
-	"TORCHELASTIC_USE_AGENT_STORE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-	"OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_STEP_ID", "SLURM_PROCID",
-	"SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST",
-	"SLURM_LAUNCH_NODE_IPADDR"};
+static const char *const variables[] = {"CROCUTA_RANK",
+					"CROCUTA_SIZE",
+					"CROCUTA_LOCAL_RANK",
+					"CROCUTA_MASTER",
+					"CROCUTA_PORT",
+					"RANK",
+					"WORLD_SIZE",
+					"LOCAL_RANK",
+					"MASTER_ADDR",
+					"MASTER_PORT",
+					"TORCHELASTIC_USE_AGENT_STORE",
+					"OMPI_COMM_WORLD_RANK",
+					"OMPI_COMM_WORLD_SIZE",
+					"OMPI_COMM_WORLD_LOCAL_RANK",
+					"OMPI_COMM_WORLD_LOCAL_SIZE",
+					"SLURM_STEP_ID",
+					"SLURM_PROCID",
+					"SLURM_NTASKS",
+					"SLURM_LOCALID",
+					"SLURM_STEP_NODELIST",
+					"SLURM_JOB_NODELIST",
+					"SLURM_LAUNCH_NODE_IPADDR"};
 
 static void set_variables(const char *list)
 {
