@@ -114,44 +114,27 @@ static const launch_case cases[] = {
 	 "SLURM_JOB_NODELIST= names no host"},
 };
 
-/* All that is looked at; the rest of the environment is the test runner's. */
-static const char *const variables[] = {"CROCUTA_RANK",
-					"CROCUTA_SIZE",
-					"CROCUTA_LOCAL_RANK",
-					"CROCUTA_MASTER",
-					"CROCUTA_PORT",
-					"RANK",
-					"WORLD_SIZE",
-					"LOCAL_RANK",
-					"MASTER_ADDR",
-					"MASTER_PORT",
-					"TORCHELASTIC_USE_AGENT_STORE",
-					"OMPI_COMM_WORLD_RANK",
-					"OMPI_COMM_WORLD_SIZE",
-					"OMPI_COMM_WORLD_LOCAL_RANK",
-					"OMPI_COMM_WORLD_LOCAL_SIZE",
-					"SLURM_STEP_ID",
-					"SLURM_PROCID",
-					"SLURM_NTASKS",
-					"SLURM_LOCALID",
-					"SLURM_STEP_NODELIST",
-					"SLURM_JOB_NODELIST",
-					"SLURM_LAUNCH_NODE_IPADDR"};
-
-static void set_variables(const char *list)
+/* Set, or unset, what a list says. */
+static void change_variables(const char *list, int set)
 {
 	char text[500], *rest = NULL;
 
-	for (size_t i = 0; i < sizeof variables / sizeof *variables; i++)
-		unsetenv(variables[i]);
 	assert_true(strlen(list) < sizeof text);
 	strcpy(text, list);
 	for (char *item = strtok_r(text, " ", &rest); item; item = strtok_r(NULL, " ", &rest)) {
 		char *value = strchr(item, '=');
 
 		*value++ = '\0';
-		assert_int_equal(setenv(item, value, 1), 0);
+		assert_int_equal(set ? setenv(item, value, 1) : unsetenv(item), 0);
 	}
+}
+
+/* Of all variables of all cases only these; the rest of the environment is the test runner's. */
+static void set_variables(const char *list)
+{
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		change_variables(cases[i].variables, 0);
+	change_variables(list, 1);
 }
 
 static void test_environments(void **state)
