@@ -190,7 +190,7 @@ static int measure(const crocuta_model *model, const settings *set, int64_t leng
 /* Is it none of HyenaDNA's shape? */
 static int is_hybrid(const crocuta_model_info *m)
 {
-	return m->attention_layers > 0 || strcmp(m->filter_shift_source, "none") == 0;
+	return m->attention_layers > 0 || !cr_info_has_filters(m);
 }
 
 static double dense_flop_of_a_base(const crocuta_model_info *m)
@@ -352,10 +352,8 @@ static int run(const cr_command *command, int argc, char **argv)
 		return status;
 	fill_options(&set, &o);
 	status = cr_follow_rank(model, &o);
-	if (status != CR_PARSE_GO_ON) {
-		crocuta_model_close(model);
+	if (status != CR_PARSE_GO_ON)
 		return status;
-	}
 	length = set.length ? set.length : crocuta_model_get_info(model)->default_window;
 	status = measure(model, &set, length, &r, &error);
 	if (!status && on_gpus(&r.plan))

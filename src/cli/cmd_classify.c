@@ -379,8 +379,9 @@ static int run_classify(const cr_command *command, int argc, char **argv)
 	if (status)
 		return status;
 	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.classify.session);
-	if (status == CR_PARSE_GO_ON)
-		status = run_opened(&set, model);
+	if (status != CR_PARSE_GO_ON)
+		return status;
+	status = run_opened(&set, model);
 	crocuta_model_close(model);
 	return status;
 }

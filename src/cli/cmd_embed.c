@@ -334,10 +334,8 @@ static int run_embed(const cr_command *command, int argc, char **argv)
 	if (status)
 		return status;
 	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.embed.session);
-	if (status != CR_PARSE_GO_ON) {
-		crocuta_model_close(model);
+	if (status != CR_PARSE_GO_ON)
 		return status;
-	}
 	status = set.dry_run ? crocuta_embed_plan(model, &set.embed, &report, &error)
 			     : crocuta_embed_run(model, &set.embed, &report, &error);
 	if (status)

@@ -358,10 +358,8 @@ static int run_fit(const cr_command *command, int argc, char **argv)
 	if (status)
 		return status;
 	status = cr_follow_rank(model, &set.fit.session);
-	if (status != CR_PARSE_GO_ON) {
-		crocuta_model_close(model);
+	if (status != CR_PARSE_GO_ON)
 		return status;
-	}
 	status = crocuta_fit_run(model, &set.fit, &report, &error);
 	if (status) {
 		cr_report_failure(&error, status);

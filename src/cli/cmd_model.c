@@ -234,12 +234,6 @@ static void print_notes(cr_print *print, const crocuta_model *model)
 		printf("]");
 }
 
-/* Of the kind that an MLP makes, with position tables, and that near/far is about? */
-static int has_filters(const crocuta_model_info *info)
-{
-	return strcmp(info->filter_shift_source, "none") != 0;
-}
-
 static int print_certificate(cr_print *print, const crocuta_model *model, int threads,
 			     crocuta_error *error)
 {
@@ -247,7 +241,7 @@ static int print_certificate(cr_print *print, const crocuta_model *model, int th
 	crocuta_plan plan;
 	int status;
 
-	if (!has_filters(crocuta_model_get_info(model))) {
+	if (!cr_info_has_filters(crocuta_model_get_info(model))) {
 		cr_print_yes_no(print, "nearfar_certified", 0);
 		cr_print_text(print, "nearfar_refusal",
 			      "the model has none of the filters that near/far is for");
@@ -341,12 +335,12 @@ static void print_info(cr_print *print, const crocuta_model_info *info)
 	cr_print_integer(print, "max_length", info->max_length);
 	cr_print_integer(print, "usable_length", info->usable_length);
 	cr_print_integer(print, "default_window", info->default_window);
-	if (has_filters(info)) {
+	if (cr_info_has_filters(info)) {
 		cr_print_real(print, "filter_shift", info->filter_shift);
 		cr_print_text(print, "filter_shift_source", info->filter_shift_source);
 	}
 	cr_print_text(print, "lm_head", info->has_lm_head ? "own" : "tied to the token table");
-	if (has_filters(info))
+	if (cr_info_has_filters(info))
 		cr_print_text(print, "position_tables",
 			      info->position_tables_loaded ? "stored" : "formula");
 	if (info->attention_layers)

@@ -441,10 +441,8 @@ static int run_score(const cr_command *command, int argc, char **argv)
 	if (status)
 		return status;
 	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.score.session);
-	if (status != CR_PARSE_GO_ON) {
-		crocuta_model_close(model);
+	if (status != CR_PARSE_GO_ON)
 		return status;
-	}
 	status = set.dry_run ? crocuta_score_plan(model, &set.score, &report, &error)
 			     : crocuta_score_run(model, &set.score, &report, &error);
 	if (status)

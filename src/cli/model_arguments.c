@@ -24,6 +24,11 @@ static void show_notes(const crocuta_model *model)
 		cr_warning("model: %d notes in all; \"crocuta model show\" prints them", count);
 }
 
+int cr_info_has_filters(const crocuta_model_info *info)
+{
+	return strcmp(info->filter_shift_source, "none") != 0;
+}
+
 int cr_model_arguments_default(cr_model_arguments *arguments, const char *head, const char *standard)
 {
 	crocuta_error error = {0};
@@ -53,7 +58,7 @@ int cr_model_arguments_open(const cr_model_arguments *arguments, crocuta_model *
 	if (code)
 		return cr_report_error(&error, code);
 	info = crocuta_model_get_info(*model);
-	if (!isnan(arguments->open.filter_shift) && !strcmp(info->filter_shift_source, "none")) {
+	if (!isnan(arguments->open.filter_shift) && !cr_info_has_filters(info)) {
 		cr_error("--filter-shift: models of the family \"%s\" have no filters that it could "
 			 "be added to", info->family);
 		crocuta_model_close(*model);

@@ -13,6 +13,9 @@ typedef struct cr_model_arguments {
 	crocuta_model_options open;
 } cr_model_arguments;
 
+/* Has it filters that an MLP makes, with a shift and position tables, which near/far is about? */
+int cr_info_has_filters(const crocuta_model_info *info);
+
 /* Rows of an option table for a settings structure with a field `model` of the type above; default_text:
  * what no -m means. */
 #define CR_MODEL_NAME_OPTION(settings, default_text)                                               \

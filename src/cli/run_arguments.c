@@ -44,7 +44,7 @@ int cr_report_failure(const crocuta_error *error, int code)
 	return code;
 }
 
-int cr_follow_rank(const crocuta_model *model, const crocuta_session_options *options)
+int cr_follow_rank(crocuta_model *model, const crocuta_session_options *options)
 {
 	crocuta_error error = {0};
 	int rank, size, code = crocuta_session_rank(options, &rank, &size, &error);
@@ -56,5 +56,6 @@ int cr_follow_rank(const crocuta_model *model, const crocuta_session_options *op
 		return CR_PARSE_GO_ON;
 	if (!code)
 		code = crocuta_session_follow(model, options, &error);
+	crocuta_model_close(model);
 	return code ? cr_report_failure(&error, code) : 0;
 }

@@ -20,9 +20,9 @@ struct crocuta_model;
 struct crocuta_session_options;
 
 /* In a process of a rank above 0 (docs/hybrids.md 8.1): follow rank 0's session to its end instead of
- * running the command. CR_PARSE_GO_ON where there is nothing to follow, else the exit status,
- * reported. */
-int cr_follow_rank(const struct crocuta_model *model, const struct crocuta_session_options *options);
+ * running the command. CR_PARSE_GO_ON where there is nothing to follow; else the exit status,
+ * reported, and the model is closed. */
+int cr_follow_rank(struct crocuta_model *model, const struct crocuta_session_options *options);
 
 extern const cr_choice cr_isa_choices[];         /* words */
 extern const cr_choice cr_convolution_choices[]; /* enum crocuta_convolution */
