@@ -117,4 +117,21 @@ static FIXTURE_UNUSED int has_note(const crocuta_model *model, const char *text)
 	return 0;
 }
 
+/* A program's own directory for changed copies: group set-up and tear-down. */
+static char root[512];
+
+static inline int make_root(void **state)
+{
+	(void)state;
+	fixture_directory(root, sizeof root);
+	return 0;
+}
+
+static inline int discard_root(void **state)
+{
+	(void)state;
+	fixture_discard(root);
+	return 0;
+}
+
 #endif

@@ -17,22 +17,6 @@
 #define HIDDEN_MOST 1e-4
 #define LOGITS_MOST 4e-4 /* they reach 22 */
 
-static char root[512];
-
-static int set_up(void **state)
-{
-	(void)state;
-	fixture_directory(root, sizeof root);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	fixture_discard(root);
-	return 0;
-}
-
 /* ---- numbers --------------------------------------------------------------------------------- */
 
 static void session_options(crocuta_session_options *options, const char *device)
@@ -429,5 +413,5 @@ int main(void)
 		cmocka_unit_test(converts_nothing),
 	};
 
-	return cmocka_run_group_tests(tests, set_up, tear_down);
+	return cmocka_run_group_tests(tests, make_root, discard_root);
 }

@@ -15,22 +15,6 @@
 #define EVO1 GOLDEN "evo1-d128-n6-rope16"
 #define EVO2 GOLDEN "evo2-d128-n8"
 
-static char root[512];
-
-static int set_up(void **state)
-{
-	(void)state;
-	fixture_directory(root, sizeof root);
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	fixture_discard(root);
-	return 0;
-}
-
 static crocuta_model *open_good(const char *path, int lenient)
 {
 	crocuta_model_options options;
@@ -626,7 +610,7 @@ static void survives_damage(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_root, discard_root)
 	const struct CMUnitTest tests[] = {
 		TEST(refuses_tensors),
 		TEST(refuses_configs),

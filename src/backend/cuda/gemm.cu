@@ -7,24 +7,10 @@
  * product first).
  */
 #include "backend/cuda/gemm.cuh"
+#include "backend/cuda/blas_status.cuh"
 
 #include <math.h>
 #include <stdlib.h>
-
-static int blas_failed(cublasStatus_t status, const char *what, crocuta_error *error)
-{
-	return cr_fail(error,
-		       status == CUBLAS_STATUS_ALLOC_FAILED ? CROCUTA_EMEMORY : CROCUTA_EDEVICE,
-		       "cuBLAS: %s failed: %s; --device cpu does without", what,
-		       cublasLtGetStatusString(status));
-}
-
-#define TRY(call, what)                                                                            \
-	do {                                                                                       \
-		cublasStatus_t status_ = (call);                                                   \
-		if (status_ != CUBLAS_STATUS_SUCCESS)                                              \
-			return blas_failed(status_, what, error);                                  \
-	} while (0)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
@@ -248,7 +234,7 @@ static int choose_algorithm(const cr_cuda_blas *blas, cr_cuda_product *p,
 		    p->shape.y_channels ? p->w : x, y, y, preference, 1, &best, &found),
 	    "choosing a matrix product");
 	if (!found)
-		return blas_failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing a matrix product", error);
+		return cr_cuda_blas_failed(CUBLAS_STATUS_NOT_SUPPORTED, "choosing a matrix product", error);
 	p->algorithm = best.algo;
 	p->workspace = (int64_t)best.workspaceSize;
 	return 0;

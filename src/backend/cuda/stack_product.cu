@@ -4,6 +4,7 @@
  * a kind of product is chosen once, for NOMINAL_ROWS, and never splits a sum.
  */
 #include "backend/cuda/stack_product.cuh"
+#include "backend/cuda/blas_status.cuh"
 
 extern "C" {
 #include "base/memory.h"
@@ -25,22 +26,6 @@ struct cr_cuda_stack_blas {
 	product *products; /* (count), room for `room` */
 	int64_t count, room;
 };
-
-static int blas_failed(cublasStatus_t status, const char *what, crocuta_error *error)
-{
-	(void)cudaGetLastError();
-	return cr_fail(error,
-		       status == CUBLAS_STATUS_ALLOC_FAILED ? CROCUTA_EMEMORY : CROCUTA_EDEVICE,
-		       "cuBLAS: %s failed: %s; --device cpu does without", what,
-		       cublasLtGetStatusString(status));
-}
-
-#define TRY(call, what)                                                                            \
-	do {                                                                                       \
-		cublasStatus_t status_ = (call);                                                   \
-		if (status_ != CUBLAS_STATUS_SUCCESS)                                              \
-			return blas_failed(status_, what, error);                                  \
-	} while (0)
 
 int cr_cuda_stack_blas_new(cr_stack_device *device, crocuta_error *error)
 {
