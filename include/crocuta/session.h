@@ -121,7 +121,8 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_session_plan(const crocuta_model *model,
 						     crocuta_plan *plan, crocuta_error *error);
 
 /* Plan and allocate everything a run needs. The model must outlive the session. *session is the
- * caller's, for crocuta_session_free; NULL on failure: CROCUTA_EARG (options), EMODEL (near/far
+ * caller's, for crocuta_session_free; NULL on failure: CROCUTA_EARG (options; a rank above 0, which
+ * follows), EMODEL (near/far
  * asked for and not certified), EDEVICE, or EMEMORY (also: more than memory_limit). Any thread. */
 CROCUTA_API CROCUTA_CHECKED int crocuta_session_new(const crocuta_model *model,
 						    const crocuta_session_options *options,

@@ -88,7 +88,7 @@ int cr_gpus_share(const cr_gpus *gpus, int64_t rows, int64_t work, int64_t *batc
 
 /* ---- which GPUs ------------------------------------------------------------------------------ */
 
-static int cuda_automatic(const crocuta_session_options *options)
+int cr_cuda_automatic(const crocuta_session_options *options)
 {
 	return !options->stream && !options->isa && cr_cuda_count() > 0;
 }
@@ -164,11 +164,7 @@ static int choose_gpus(cr_gpus *gpus, const char *name, crocuta_error *error)
 			       "--device %s: this machine has no usable NVIDIA GPU or driver; use "
 			       "--device cpu",
 			       name);
-	if (list.all) {
-		list.count = there < CR_GPUS_MAX ? there : CR_GPUS_MAX;
-		for (int i = 0; i < list.count; i++)
-			list.gpu[i] = i;
-	}
+	cr_gpu_list_expand(&list, there);
 	gpus->gpu = cr_calloc((size_t)list.count, sizeof *gpus->gpu);
 	if (!gpus->gpu)
 		return cr_fail(error, CROCUTA_EMEMORY, "out of memory");
@@ -633,7 +629,7 @@ static void cuda_times(crocuta_session *session, crocuta_stage_times *times, int
 const cr_engine cr_engine_cuda = {
 	.name = "cuda",
 	.bf16 = 1,
-	.automatic = cuda_automatic,
+	.automatic = cr_cuda_automatic,
 	.open = cuda_open,
 	.prepare = cuda_prepare,
 	.close = cuda_close,

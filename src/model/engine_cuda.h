@@ -103,6 +103,9 @@ void cr_gpu_put_tokens(cr_gpu_slot *slot, int64_t index, const uint8_t *tokens, 
  * and padded rows of its batches at most. */
 int cr_gpus_share(const cr_gpus *gpus, int64_t rows, int64_t work, int64_t *batch_rows);
 
+/* May "auto" be a GPU for these options? */
+int cr_cuda_automatic(const crocuta_session_options *options);
+
 /* "sm_90" and so on; constant. */
 const char *cr_cuda_architecture(const cr_cuda_device *device);
 

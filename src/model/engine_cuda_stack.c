@@ -3,7 +3,6 @@
 
 #include "backend/cuda/cuda.h"
 #include "base/error.h"
-#include "base/memory.h"
 #include "comm/comm_nccl.h"
 #include "model/engine_cuda.h"
 #include "model/engine_stack.h"
@@ -12,9 +11,6 @@
 /* Rows of a chunk: matrix products fill a GPU, and what they leave is small beside a long sequence.
  */
 #define GPU_CHUNK 8192
-
-/* Queries, keys and values at a time. */
-#define GROUP_BYTES ((int64_t)2 << 30)
 
 /* Of a device's own scratch: what cuBLAS is given, and with it the parts of a chunk's activations
  * in float32 and the rounded bias of one product. */
@@ -25,11 +21,6 @@
  * seconds. */
 #define SPREAD_LENGTH 262144
 
-static int automatic(const crocuta_session_options *options)
-{
-	return !options->stream && !options->isa && cr_cuda_count() > 0;
-}
-
 static int list_gpus(cr_stack_state *s, const char *device, crocuta_error *error)
 {
 	cr_gpu_list list;
@@ -38,11 +29,7 @@ static int list_gpus(cr_stack_state *s, const char *device, crocuta_error *error
 
 	if (code)
 		return code;
-	if (list.all) {
-		list.count = cr_cuda_count();
-		for (int i = 0; i < list.count; i++)
-			list.gpu[i] = i;
-	}
+	cr_gpu_list_expand(&list, cr_cuda_count());
 	if (list.count < 1)
 		return cr_fail(error, CROCUTA_EDEVICE, "no GPU that can be used; use --device cpu");
 	for (int i = 0; i < list.count; i++)
@@ -85,15 +72,12 @@ static int join_launch(cr_stack_state *s, const crocuta_session_options *options
 static int open_cuda(crocuta_session *session, const crocuta_session_options *options,
 		     crocuta_error *error)
 {
-	cr_stack_state *s = session->state = cr_calloc(1, sizeof *s);
+	cr_stack_state *s = cr_stack_make_state(session, &cr_stack_ops_cuda, error);
 	cr_cuda_device device;
 	int code;
 
 	if (!s)
-		return cr_fail(error, CROCUTA_EMEMORY, "out of memory for a session");
-	s->ops = &cr_stack_ops_cuda;
-	memcpy(s->sha256, session->sha256, sizeof s->sha256);
-	s->stack = session->network->stack;
+		return CROCUTA_EMEMORY;
 	code = list_gpus(s, options->device, error);
 	if (!code)
 		code = join_launch(s, options, error);
@@ -108,7 +92,6 @@ static int open_cuda(crocuta_session *session, const crocuta_session_options *op
 	s->options.residual = CR_NUMBER_F32;
 	s->options.activation =
 		options->dtype == CROCUTA_DTYPE_BF16 ? CR_NUMBER_BF16 : CR_NUMBER_F32;
-	s->options.group_bytes = GROUP_BYTES;
 	s->device_bytes = s->options.activation == CR_NUMBER_BF16 ? SCRATCH_BF16 : SCRATCH_F32;
 	s->options.copied = 1;
 	s->options.chunk = GPU_CHUNK < session->max_length ? GPU_CHUNK : session->max_length;
@@ -202,7 +185,7 @@ const cr_engine cr_engine_cuda_stack = {
 	.name = "cuda",
 	.bf16 = 1,
 	.stacks = 1,
-	.automatic = automatic,
+	.automatic = cr_cuda_automatic,
 	.open = open_cuda,
 	.prepare = prepare_cuda,
 	.close = cr_stack_close,

@@ -118,8 +118,8 @@ void cr_stack_count_bytes(crocuta_session *session)
 	p->total_bytes = p->weight_bytes + p->workspace_bytes + p->filter_bytes;
 }
 
-static cr_stack_state *make_state(crocuta_session *session, const cr_stack_ops *ops,
-				  crocuta_error *error)
+cr_stack_state *cr_stack_make_state(crocuta_session *session, const cr_stack_ops *ops,
+				    crocuta_error *error)
 {
 	cr_stack_state *s = session->state = cr_calloc(1, sizeof *s);
 
@@ -128,6 +128,7 @@ static cr_stack_state *make_state(crocuta_session *session, const cr_stack_ops *
 		return NULL;
 	}
 	s->ops = ops;
+	s->sha256 = session->sha256;
 	s->stack = session->network->stack;
 	s->options.group_bytes = GROUP_BYTES;
 	if (!s->stack) {
@@ -170,7 +171,7 @@ static int open_cpu(crocuta_session *session, const crocuta_session_options *opt
 {
 	const int total = options->threads ? options->threads : crocuta_default_threads();
 	const cr_kernels *kernels = cr_kernels_get(options->isa);
-	cr_stack_state *s = make_state(session, &cr_stack_ops_cpu, error);
+	cr_stack_state *s = cr_stack_make_state(session, &cr_stack_ops_cpu, error);
 	int code;
 
 	if (!s)
@@ -200,7 +201,7 @@ static int open_cpu(crocuta_session *session, const crocuta_session_options *opt
 static int open_reference(crocuta_session *session, const crocuta_session_options *options,
 			  crocuta_error *error)
 {
-	cr_stack_state *s = make_state(session, &cr_stack_ops_reference, error);
+	cr_stack_state *s = cr_stack_make_state(session, &cr_stack_ops_reference, error);
 
 	if (!s)
 		return CROCUTA_EMEMORY;

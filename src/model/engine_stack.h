@@ -64,9 +64,14 @@ typedef struct cr_stack_state {
 	unsigned char id[128]; /* of NCCL */
 	cr_launch launch;      /* size above 1: several processes */
 	cr_control *control;
-	atomic_int has_id; /* id is the group's */
-	char sha256[65];   /* of the model: all processes must have the same */
+	atomic_int has_id;  /* id is the group's */
+	const char *sha256; /* of the model: all processes must have the same */
 } cr_stack_state;
+
+/* The session's state, zero but for ops, stack, digest and the size of a group of heads; NULL:
+ * EMEMORY. */
+cr_stack_state *cr_stack_make_state(crocuta_session *session, const cr_stack_ops *ops,
+				    crocuta_error *error);
 
 /* Plan for options and `ranks` ranks; fills session->plan but for its device. */
 int cr_stack_plan(crocuta_session *session, const crocuta_session_options *options,

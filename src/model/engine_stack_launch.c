@@ -11,7 +11,7 @@
 #include "base/memory.h"
 #include "model/engine_stack.h"
 
-enum message { SETUP = 1, READY, JOB };
+enum message { SETUP = 1, READY, JOB, END };
 
 /* What all processes must agree on. */
 typedef struct setup {
@@ -192,12 +192,14 @@ int cr_stack_follow(crocuta_session *session, crocuta_error *error)
 		code = cr_control_receive(s->control, 0, &type, &data, &bytes, error);
 		if (code)
 			return code;
-		if (type != JOB || bytes < (int64_t)sizeof(call)) {
-			cr_free(data);
-			return 0; /* rank 0 has ended its session */
-		}
-		code = follow_once(s, data, bytes, error);
+		if (type == JOB && bytes >= (int64_t)sizeof(call))
+			code = follow_once(s, data, bytes, error);
+		else if (type != END)
+			code = cr_fail(error, CROCUTA_EDEVICE,
+				       "rank 0 sent a message of type %u that cannot be", type);
 		cr_free(data);
+		if (type == END)
+			return 0;
 	}
 	return code;
 }
@@ -207,7 +209,7 @@ void cr_stack_leave(cr_stack_state *s)
 	crocuta_error ignored = {0};
 
 	if (s->control && !s->first && !s->broken)
-		(void)cr_control_send(s->control, -1, READY, "", 0, &ignored);
+		(void)cr_control_send(s->control, -1, END, "", 0, &ignored);
 	cr_control_close(s->control);
 	s->control = NULL;
 }

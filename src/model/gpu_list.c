@@ -45,3 +45,12 @@ int cr_gpu_list_parse(const char *device, cr_gpu_list *list, crocuta_error *erro
 	} while (*at == ',');
 	return *at ? refuse(device, error) : 0;
 }
+
+void cr_gpu_list_expand(cr_gpu_list *list, int there)
+{
+	if (!list->all)
+		return;
+	list->count = there < CR_GPUS_MAX ? there : CR_GPUS_MAX;
+	for (int i = 0; i < list->count; i++)
+		list->gpu[i] = i;
+}

@@ -16,4 +16,7 @@ typedef struct cr_gpu_list {
  * else. Whether there are such GPUs is not looked at. */
 int cr_gpu_list_parse(const char *device, cr_gpu_list *list, crocuta_error *error);
 
+/* Make "cuda:all" the list of the `there` GPUs of this machine, CR_GPUS_MAX at most. */
+void cr_gpu_list_expand(cr_gpu_list *list, int there);
+
 #endif

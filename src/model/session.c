@@ -210,11 +210,28 @@ static int open_automatic(const crocuta_model *model, const crocuta_session_opti
 							  : "this machine has none");
 }
 
-static int open_session(const crocuta_model *model, const crocuta_session_options *given, int make,
-			crocuta_session **session, crocuta_error *error)
+/* What a session is opened for. */
+enum purpose { TO_PLAN, TO_LEAD, TO_FOLLOW };
+
+/* On a rank above 0 sessions follow, on rank 0 they lead; plans are made anywhere. */
+static int check_purpose(int purpose, int rank, int size, crocuta_error *error)
+{
+	if (purpose == TO_FOLLOW && rank == 0)
+		return cr_fail(error, CROCUTA_EARG, "rank 0 does not follow");
+	if (purpose == TO_LEAD && rank > 0)
+		return cr_fail(error, CROCUTA_EARG,
+			       "this process is rank %d of %d: it follows rank 0 "
+			       "(crocuta_session_follow)",
+			       rank, size);
+	return 0;
+}
+
+static int open_session(const crocuta_model *model, const crocuta_session_options *given,
+			int purpose, crocuta_session **session, crocuta_error *error)
 {
 	const cr_network *network = cr_model_network(model);
 	const cr_engine *engine;
+	const int make = purpose != TO_PLAN;
 	crocuta_session_options o;
 	int rank, size, code;
 
@@ -223,6 +240,8 @@ static int open_session(const crocuta_model *model, const crocuta_session_option
 	if (given)
 		o = *given;
 	code = crocuta_session_rank(&o, &rank, &size, error);
+	if (!code)
+		code = check_purpose(purpose, rank, size, error);
 	if (code)
 		return code;
 	if (size > 1 && (!o.device || !strcmp(o.device, "auto")))
@@ -246,7 +265,7 @@ int crocuta_session_plan(const crocuta_model *model, const crocuta_session_optio
 			 crocuta_plan *plan, crocuta_error *error)
 {
 	crocuta_session *s;
-	int code = open_session(model, options, 0, &s, error);
+	int code = open_session(model, options, TO_PLAN, &s, error);
 
 	if (!code)
 		*plan = s->plan;
@@ -257,18 +276,7 @@ int crocuta_session_plan(const crocuta_model *model, const crocuta_session_optio
 int crocuta_session_new(const crocuta_model *model, const crocuta_session_options *options,
 			crocuta_session **session, crocuta_error *error)
 {
-	crocuta_session_options defaults;
-	int rank, size, code;
-
-	crocuta_session_options_init(&defaults);
-	*session = NULL;
-	code = crocuta_session_rank(options ? options : &defaults, &rank, &size, error);
-	if (!code && rank)
-		code = cr_fail(error, CROCUTA_EARG,
-			       "this process is rank %d of %d: it follows rank 0 "
-			       "(crocuta_session_follow)",
-			       rank, size);
-	return code ? code : open_session(model, options, 1, session, error);
+	return open_session(model, options, TO_LEAD, session, error);
 }
 
 void crocuta_session_free(crocuta_session *s)
@@ -298,12 +306,8 @@ int crocuta_session_follow(const crocuta_model *model, const crocuta_session_opt
 			   crocuta_error *error)
 {
 	crocuta_session *s;
-	int rank, size, code = crocuta_session_rank(options, &rank, &size, error);
+	int code = open_session(model, options, TO_FOLLOW, &s, error);
 
-	if (!code && rank == 0)
-		code = cr_fail(error, CROCUTA_EARG, "rank 0 does not follow");
-	if (!code)
-		code = open_session(model, options, 1, &s, error);
 	if (code)
 		return code;
 	code = s->engine->follow(s, error);
