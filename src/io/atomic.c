@@ -127,6 +127,13 @@ static int named_descriptor(const char *path)
 	return -1;
 }
 
+int cr_output_is_file(const char *path)
+{
+	struct stat there;
+
+	return named_descriptor(path) < 0 && (stat(path, &there) || S_ISREG(there.st_mode));
+}
+
 /* The directory part of a path, "." without one; cr_free'd. */
 static char *directory_of(const char *path)
 {
@@ -274,9 +281,9 @@ static uint64_t hash_text(const char *text)
 	return hash;
 }
 
-/* .NAME.crocuta-PID.part in the target's directory; a NAME that is too long for that is cut, and the
+/* .NAME.crocuta-PID.part of a process in the target's directory; a NAME that is too long for that is cut, and the
  * hash of the whole name put in its place. NULL without memory. */
-static char *name_part(const char *target)
+static char *name_part(const char *target, long process)
 {
 	const char *name = name_in(target);
 	char *directory = directory_of(target), hash[24] = "", end[48];
@@ -284,7 +291,7 @@ static char *name_part(const char *target)
 	char *part = directory ? cr_calloc(capacity, 1) : NULL;
 
 	if (part) {
-		snprintf(end, sizeof end, ".crocuta-%ld.part", (long)getpid());
+		snprintf(end, sizeof end, ".crocuta-%ld.part", process);
 		limit = longest_name(directory) - 1 - strlen(end);
 		if (kept > limit) {
 			snprintf(hash, sizeof hash, "-%016llx", (unsigned long long)hash_text(name));
@@ -297,9 +304,22 @@ static char *name_part(const char *target)
 	return part;
 }
 
+void cr_output_remove_part(const char *path, long process)
+{
+	char *resolved = realpath(path, NULL);
+	char *part = process == (long)getpid() || !cr_output_is_file(path)
+			     ? NULL
+			     : name_part(resolved ? resolved : path, process);
+
+	if (part)
+		unlink(part);
+	cr_free(part);
+	free(resolved);
+}
+
 static int create_part(cr_output *output, crocuta_error *error)
 {
-	output->part = name_part(output->target);
+	output->part = name_part(output->target, (long)getpid());
 	if (!output->part)
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a file name");
 	if (is_pending(output->part)) {

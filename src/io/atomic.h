@@ -27,6 +27,12 @@ int cr_output_is_bgzf_name(const char *path);
 /* Does the path stand for standard output? */
 int cr_output_is_stdout(const char *path);
 
+/* Is it, or would it become, a regular file? Else a descriptor, FIFO or device. */
+int cr_output_is_file(const char *path);
+
+/* Remove the part file of an output that another process, which has ended, left. */
+void cr_output_remove_part(const char *path, long process);
+
 /* Check, without creating anything, that `path` could be written: not an input, not a directory,
  * its name not too long, its directory writable, space enough. Codes: EARG when it is an input, EREFUSED under no_clobber,
  * EIO. options may be NULL. */

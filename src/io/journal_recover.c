@@ -1,0 +1,255 @@
+/* journal_recover.c - the journal of a run that ended early, taken over.
+ *
+ * Lines are believed as far as each fits to the one before it, data as far as their SHA-256 is that
+ * of their line. What lies behind is cut off. Another binding refuses, and nothing was touched
+ * then. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/order.h"
+#include "io/journal_internal.h"
+#include "io/source.h"
+
+#define TEXT_MOST ((int64_t)1 << 30)
+#define CHUNK (1 << 20)
+
+/* ---- the binding ----------------------------------------------------------------------------- */
+
+static char *text_of(const json_t *value)
+{
+	return value ? json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII |
+						 JSON_REAL_PRECISION(9))
+		     : NULL;
+}
+
+/* The first key that differs, with what it was and is; 0: none does. */
+static int find_difference(const json_t *was, const json_t *is, const char *prefix, char *out,
+			   size_t capacity)
+{
+	for (int side = 0; side < 2; side++) {
+		const json_t *from = side ? was : is, *other = side ? is : was;
+		const char *key;
+		json_t *value;
+
+		json_object_foreach((json_t *)(uintptr_t)from, key, value)
+		{
+			const json_t *there = json_object_get(other, key);
+			char name[120], *a, *b;
+
+			if (there && json_equal(value, there))
+				continue;
+			snprintf(name, sizeof name, "%s%.60s", prefix, key);
+			if (json_is_object(value) && json_is_object(there) && !*prefix) {
+				char deeper[80];
+
+				snprintf(deeper, sizeof deeper, "%.60s.", key);
+				if (find_difference(side ? value : there, side ? there : value,
+						    deeper, out, capacity))
+					return 1;
+				continue;
+			}
+			a = text_of(side ? value : there);
+			b = text_of(side ? there : value);
+			snprintf(out, capacity, "%s was %.100s and is %.100s", name,
+				 a ? a : "not given", b ? b : "not given");
+			free(a);
+			free(b);
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Reals are compared as they are written. */
+static json_t *as_written(const json_t *binding)
+{
+	char *text = json_dumps(binding, JSON_COMPACT | JSON_ENSURE_ASCII);
+	json_t *copy = text ? json_loads(text, 0, NULL) : NULL;
+
+	free(text);
+	return copy;
+}
+
+static int compare_binding(const cr_journal *j, const json_t *head, crocuta_error *error)
+{
+	const json_t *was = json_object_get(head, "binding");
+	json_t *is = as_written(j->binding);
+	char what[400] = "";
+	int differs;
+
+	if (!is)
+		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a journal");
+	differs = !json_is_object(was) || find_difference(was, is, "", what, sizeof what);
+	json_decref(is);
+	if (differs)
+		return cr_fail(
+			error, CROCUTA_EREFUSED,
+			"%.200s holds the work of another run: %.350s; run with what it was, "
+			"or leave --resume out to begin anew",
+			j->directory, *what ? what : "it names no options");
+	if (json_integer_value(json_object_get(head, "unit")) != j->unit_bytes)
+		return cr_fail(
+			error, CROCUTA_EREFUSED,
+			"%.200s holds the work of another version; leave --resume out to begin "
+			"anew",
+			j->directory);
+	return CROCUTA_OK;
+}
+
+static int take_words(cr_journal *j, const json_t *head)
+{
+	const char *command = json_string_value(json_object_get(head, "command"));
+	const char *date = json_string_value(json_object_get(head, "date"));
+
+	cr_free(j->command);
+	cr_free(j->date);
+	j->command = cr_strdup(command ? command : "");
+	j->date = cr_strdup(date ? date : "");
+	return j->command && j->date;
+}
+
+/* ---- the data -------------------------------------------------------------------------------- */
+
+static int read_at(int fd, int64_t offset, char *out, int64_t count)
+{
+	while (count > 0) {
+		ssize_t got = pread(fd, out, (size_t)count, offset);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got == 0)
+			errno = EIO;
+		if (got <= 0)
+			return -1;
+		out += got;
+		offset += got;
+		count -= got;
+	}
+	return 0;
+}
+
+/* Is bytes [from, to) of the data what its line says? */
+static int is_sound(const cr_journal *j, int64_t from, int64_t to, const char *expected)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	char sha[CR_JOURNAL_SHA];
+	EVP_MD_CTX *hash = EVP_MD_CTX_new();
+	int good = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL);
+
+	for (int64_t at = from; good && at < to; at += CHUNK) {
+		const int64_t count = cr_smaller(CHUNK, to - at);
+
+		good = !read_at(j->data_fd, at, j->buffer, count) &&
+		       EVP_DigestUpdate(hash, j->buffer, (size_t)count);
+	}
+	good = good && EVP_DigestFinal_ex(hash, digest, NULL);
+	EVP_MD_CTX_free(hash);
+	for (int i = 0; good && i < (CR_JOURNAL_SHA - 1) / 2; i++)
+		snprintf(sha + 2 * i, 3, "%02x", digest[i]);
+	return good && !strcmp(sha, expected);
+}
+
+/* Blocks that are sound, and all before them. */
+static const cr_journal_block *last_sound(const cr_journal *j, const cr_journal_text *text)
+{
+	struct stat status;
+	const cr_journal_block *last = &text->blocks[0];
+
+	if (fstat(j->data_fd, &status))
+		return last;
+	for (int64_t i = 1; i < text->count; i++) {
+		const cr_journal_block *block = &text->blocks[i];
+
+		if (block->bytes > status.st_size ||
+		    !is_sound(j, last->bytes, block->bytes, block->sha))
+			break;
+		last = block;
+	}
+	return last;
+}
+
+static int begin(cr_journal *j, crocuta_error *error)
+{
+	return cr_journal_create(j) ? cr_fail(error, CROCUTA_EIO, "%.350s", j->trouble)
+				    : CROCUTA_OK;
+}
+
+/* ---- all together ---------------------------------------------------------------------------- */
+
+static int take_over(cr_journal *j, cr_journal_text *text, crocuta_error *error)
+{
+	const cr_journal_block *last;
+	int code = compare_binding(j, text->head, error);
+
+	if (code)
+		return code;
+	if (!take_words(j, text->head))
+		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a journal");
+	j->data_fd = open(j->data_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	if (j->data_fd < 0)
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->data_path);
+	last = last_sound(j, text);
+	memcpy(j->seal, last->seal, sizeof j->seal);
+	j->saved = j->appended = j->on_disk = last->units;
+	j->saved_mark = j->mark = last->mark;
+	j->whole = 1;
+	j->processes = text->processes;
+	j->process_count = text->process_count;
+	text->processes = NULL;
+	if (ftruncate(j->text_fd, last->text) || ftruncate(j->data_fd, last->bytes) ||
+	    lseek(j->text_fd, 0, SEEK_END) < 0 || lseek(j->data_fd, 0, SEEK_END) < 0 ||
+	    cr_journal_begin_process(j))
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot be written", j->directory);
+	return CROCUTA_OK;
+}
+
+int cr_journal_recover(cr_journal *j, crocuta_error *error)
+{
+	cr_journal_text text;
+	char *bytes = NULL;
+	int64_t count = 0;
+	int code;
+
+	if (cr_journal_lock(j, 0)) {
+		if (errno == EWOULDBLOCK)
+			return cr_fail(
+				error, CROCUTA_EREFUSED,
+				"%.200s is in use by another run; wait for it, or give another "
+				"output",
+				j->directory);
+		if (errno == ENOENT)
+			return begin(j, error);
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->text_path);
+	}
+	code = cr_read_file(j->text_path, TEXT_MOST, &bytes, &count, error);
+	if (!code)
+		code = cr_journal_parse(bytes, count, j->unit_bytes, &text, error);
+	cr_free(bytes);
+	if (code)
+		return code;
+	if (text.head) {
+		code = take_over(j, &text, error);
+	} else { /* killed before its first line was whole, or not ours: nothing to go on from */
+		code = begin(j, error);
+	}
+	cr_journal_text_free(&text);
+	return code;
+}
+
+int cr_journal_read(cr_journal *j, void *units, int64_t count, crocuta_error *error)
+{
+	if (count > j->saved - j->taken)
+		return cr_fail(error, CROCUTA_EINTERNAL, "the journal holds no more");
+	if (read_at(j->data_fd, j->taken * j->unit_bytes, units, count * j->unit_bytes))
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot be read", j->data_path);
+	j->taken += count;
+	return CROCUTA_OK;
+}
