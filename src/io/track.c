@@ -28,7 +28,7 @@ struct cr_track {
 	/* bedGraph: the interval not yet written */
 	int digits, open;
 	int64_t start, end;
-	float value;
+	char text[32];
 	/* bigWig */
 	bigWigFile_t *file;
 	int appending; /* the block being filled holds intervals of this contig */
@@ -138,15 +138,14 @@ int cr_track_start_bigwig(cr_output *output, const cr_contigs *contigs, cr_track
 
 static int write_interval(cr_track *track, crocuta_error *error)
 {
-	char text[128], value[32];
+	char text[128];
 	int code;
 
 	if (!track->open)
 		return CROCUTA_OK;
 	track->open = 0;
-	cr_format_number(track->value, track->digits, value);
 	snprintf(text, sizeof text, "\t%lld\t%lld\t%s\n", (long long)track->start,
-		 (long long)track->end, value);
+		 (long long)track->end, track->text);
 	code = cr_output_text(track->output, cr_contigs_name(track->contigs, track->contig), error);
 	return code ? code : cr_output_text(track->output, text, error);
 }
@@ -154,9 +153,11 @@ static int write_interval(cr_track *track, crocuta_error *error)
 static int add_bedgraph(cr_track *track, int64_t start, int64_t end, float value,
 			crocuta_error *error)
 {
+	char text[sizeof track->text];
 	int code;
 
-	if (track->open && track->end == start && track->value == value) {
+	cr_format_number(value, track->digits, text);
+	if (track->open && track->end == start && !strcmp(track->text, text)) {
 		track->end = end;
 		return CROCUTA_OK;
 	}
@@ -165,7 +166,7 @@ static int add_bedgraph(cr_track *track, int64_t start, int64_t end, float value
 	track->open = !isnan(value);
 	track->start = start;
 	track->end = end;
-	track->value = value;
+	memcpy(track->text, text, sizeof text);
 	return CROCUTA_OK;
 }
 

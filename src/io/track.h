@@ -15,8 +15,8 @@
 
 typedef struct cr_track cr_track;
 
-/* bedGraph on output (plain or bgzf; caller's): equal neighbours are merged, `digits` significant
- * digits. contigs must outlive the track. */
+/* bedGraph on output (plain or bgzf; caller's): neighbours that read the same in `digits` significant
+ * digits are merged, so that shards put together are the whole. contigs must outlive the track. */
 CROCUTA_CHECKED int cr_track_start_bedgraph(cr_output *output, const cr_contigs *contigs,
 					    int digits, cr_track **track, crocuta_error *error);
 

@@ -21,6 +21,7 @@ typedef struct text {
 	int64_t tabs;        /* in every line */
 	cr_contigs *seen;    /* of a bedGraph: contigs so far, the last one is current */
 	int64_t end;         /* of the last interval on it */
+	char *held;          /* of a bedGraph: the last line, which the next file may go on with */
 } text;
 
 static int64_t count_tabs(const char *line)
@@ -109,6 +110,68 @@ static int write_line(const text *t, cr_lines *lines)
 	return cr_output_write(t->output, lines->line, lines->length + 1, t->concat->error);
 }
 
+static int write_held(text *t)
+{
+	int code = t->held ? cr_output_text(t->output, t->held, t->concat->error) : CROCUTA_OK;
+
+	if (!code && t->held)
+		code = cr_output_text(t->output, "\n", t->concat->error);
+	cr_free(t->held);
+	t->held = NULL;
+	return code;
+}
+
+/* Fields of an interval: its name with the tab, start, end and value. */
+static void split(char *line, char *fields[4])
+{
+	for (int i = 0; i < 4; i++) {
+		fields[i] = line;
+		line += strcspn(line, "\t");
+		if (*line && i < 3)
+			*line++ = '\0';
+	}
+}
+
+/* A run of one value that the border of two files cuts is one interval, as in a whole track. `line` and
+ * what is held become parts of the new line. */
+static char *join_held(const text *t, const char *line)
+{
+	char *a[4], *b[4], *copies[2] = {cr_strdup(t->held), cr_strdup(line)}, *joined = NULL;
+	const size_t bytes = strlen(t->held) + strlen(line) + 8;
+
+	if (copies[0] && copies[1]) {
+		split(copies[0], a);
+		split(copies[1], b);
+		if (!strcmp(a[0], b[0]) && !strcmp(a[2], b[1]) && !strcmp(a[3], b[3]))
+			joined = cr_calloc(bytes, 1);
+		if (joined)
+			snprintf(joined, bytes, "%s\t%s\t%s\t%s", a[0], a[1], b[2], a[3]);
+	}
+	cr_free(copies[0]);
+	cr_free(copies[1]);
+	return joined;
+}
+
+/* A line of contents; `first` of its file. */
+static int write_content(text *t, cr_lines *lines, int first)
+{
+	char *joined;
+	int code;
+
+	if (!t->bedgraph)
+		return write_line(t, lines);
+	joined = first && t->held ? join_held(t, lines->line) : NULL;
+	if (joined) {
+		cr_free(t->held);
+		t->held = joined;
+		return CROCUTA_OK;
+	}
+	code = write_held(t);
+	t->held = cr_strdup(lines->line);
+	return code || t->held ? code
+			       : cr_fail(t->concat->error, CROCUTA_EMEMORY, "no memory for a line");
+}
+
 /* Intervals of a bedGraph go forward, and a contig comes in one piece. */
 static int check_order(text *t, const cr_lines *lines)
 {
@@ -171,7 +234,7 @@ static int copy_lines(text *t, int64_t input)
 		}
 		code = check_line(t, &lines);
 		if (!code)
-			code = write_line(t, &lines);
+			code = write_content(t, &lines, !copied);
 		copied++;
 		if (!code && ++waiting == BETWEEN_PROGRESS) {
 			code = cr_concat_progress(t->concat, waiting);
@@ -208,7 +271,10 @@ int cr_concat_text(cr_concat *concat)
 	for (int64_t i = 0; !code && i < concat->count; i++)
 		code = copy_lines(&t, i);
 	if (!code)
+		code = write_held(&t);
+	if (!code)
 		code = cr_output_commit(t.output, concat->error);
+	cr_free(t.held);
 	cr_output_free(t.output);
 	cr_contigs_free(t.seen);
 	return code;
