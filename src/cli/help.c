@@ -89,14 +89,54 @@ void cr_options_help(const cr_command *command)
 		printf("\n%s\n", command->footer);
 }
 
+/* What completion offers for a value: words, names of files or directories, models, or nothing. */
+static const char *value_kind(const cr_option *option)
+{
+	static const char *const kinds[][2] = {{"FILE", "file"},    {"FASTA", "file"},
+					       {"INPUT", "input"},  {"DIR", "dir"},
+					       {"DIR|NAME", "model"}};
+
+	if (!option->argument)
+		return "-";
+	switch (option->kind) {
+	case CR_OPTION_CHOICE:
+	case CR_OPTION_WORD:
+	case CR_OPTION_MAYBE_WORD:
+		return "word";
+	case CR_OPTION_INTEGER:
+	case CR_OPTION_INT:
+	case CR_OPTION_REAL:
+		return "number";
+	default:
+		for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+			if (!strcmp(option->argument, kinds[i][0]))
+				return kinds[i][1];
+		return "text";
+	}
+}
+
 void cr_options_dump(const cr_command *command)
 {
 	if (!command->options)
 		return;
-	for (const cr_option *option = command->options; option->name; option++)
-		printf("%s\t%c\t%s\t%s\t%s\t%s\n", option->name,
+	for (const cr_option *option = command->options; option->name; option++) {
+		const cr_choice *choice = option->choices;
+		int some = choice || option->word;
+
+		printf("%s\t%c\t%s\t%s\t%s\t%s\t%s\t%s\t", option->name,
 		       option->letter ? option->letter : '-',
 		       option->argument ? option->argument : "-",
 		       option->standard ? option->standard : "-", group_names[option->group],
-		       option->help);
+		       option->help,
+		       !option->argument                      ? "-"
+		       : option->kind == CR_OPTION_MAYBE_WORD ? "?"
+		       : option->kind == CR_OPTION_TEXTS      ? "*"
+							      : "1",
+		       value_kind(option));
+		for (; choice && choice->name; choice++)
+			printf("%s%s", choice == option->choices ? "" : " ", choice->name);
+		if (!option->choices && option->word)
+			printf("%s", option->word);
+		printf("%s\n", some ? "" : "-");
+	}
 }

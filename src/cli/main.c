@@ -137,12 +137,26 @@ static int dispatch(const cr_command *command, int argc, char **argv)
 		     : unknown_command(command->children, argv[1]);
 }
 
-/* For tools/check-man and shell completions: `crocuta options-dump [COMMAND [SUBCOMMAND]]`. */
+/* One line a command: its words, what it does, its arguments. */
+static void dump_commands(const cr_command *const *list)
+{
+	for (; list && *list; list++) {
+		printf("%s\t%s\t%s\n", (*list)->full_name, (*list)->summary, (*list)->synopsis);
+		dump_commands((*list)->children);
+	}
+}
+
+/* For tools/check-man and shell completions: `crocuta options-dump [COMMAND [SUBCOMMAND]]`, or
+ * `crocuta options-dump --commands`. */
 static int dump_options(int argc, char **argv)
 {
 	const cr_command *const *list = commands;
 	const cr_command *command = NULL;
 
+	if (argc == 2 && !strcmp(argv[1], "--commands")) {
+		dump_commands(commands);
+		return 0;
+	}
 	for (int i = 1; i < argc; i++) {
 		command = list ? find(list, argv[i]) : NULL;
 		if (!command)
