@@ -7,6 +7,7 @@
 #include <crocuta/embed.h>
 #include <crocuta/error.h>
 #include <crocuta/head.h>
+#include <crocuta/journal.h>
 #include <crocuta/model.h>
 #include <crocuta/session.h>
 
@@ -55,6 +56,7 @@ typedef struct crocuta_classify_options {
 	int no_version;       /* leave out version, command and date */
 	const char *command;  /* command line for the provenance, or NULL */
 	int shard, shards;    /* this one of so many, from 1; 0, 0: whole */
+	crocuta_journal_options journal;
 	/* resources; of session, max_length, stream, log and user are not looked at */
 	crocuta_session_options session;
 	/* conversation */
@@ -71,6 +73,7 @@ typedef struct crocuta_classify_report {
 	int64_t bases, tokens;        /* computed; -1 unknown */
 	int64_t rows;                 /* written; -1 unknown */
 	int64_t filtered;             /* left out by min_prob or only */
+	int64_t resumed;              /* items taken from the journal of an earlier run */
 	int64_t masked;               /* windows left out by max_n */
 	int64_t unstranded;           /* regions without a strand, read forward */
 	int64_t folded, lower_case, n_bases; /* letters, as in crocuta_embed_report */

@@ -19,6 +19,7 @@
 #include <crocuta/error.h>
 #include <crocuta/fit.h>
 #include <crocuta/head.h>
+#include <crocuta/journal.h>
 #include <crocuta/model.h>
 #include <crocuta/score.h>
 #include <crocuta/session.h>

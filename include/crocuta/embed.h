@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <crocuta/error.h>
+#include <crocuta/journal.h>
 #include <crocuta/model.h>
 #include <crocuta/session.h>
 
@@ -68,6 +69,8 @@ typedef struct crocuta_embed_options {
 	int no_space_check;
 	int no_version;      /* leave out version, command and date */
 	const char *command; /* command line for the provenance, or NULL */
+	int shard, shards;   /* this one of so many, from 1: rows of about equal work; 0, 0: whole */
+	crocuta_journal_options journal; /* without being asked not for rows of less than 16 bases */
 	/* resources */
 	/* of it max_length, stream, log and user are not looked at: they are set from the fields
 	   above and below. Its threads compute; the calling thread reads besides them */
@@ -87,6 +90,7 @@ typedef struct crocuta_embed_report {
 	int64_t tokens;               /* tokens computed, overlap included; -1 unknown */
 	int64_t rows, columns;        /* of the output; rows -1 unknown */
 	int64_t output_bytes;         /* -1 unknown */
+	int64_t resumed;              /* rows taken from the journal of an earlier run */
 	int64_t skipped_rows;         /* left out: share of N, or no value in a track */
 	int64_t folded;               /* IUPAC letters turned into N */
 	int64_t lower_case;           /* lower-case letters met */

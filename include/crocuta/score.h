@@ -6,6 +6,7 @@
 
 #include <crocuta/embed.h>
 #include <crocuta/error.h>
+#include <crocuta/journal.h>
 #include <crocuta/model.h>
 #include <crocuta/session.h>
 
@@ -94,6 +95,7 @@ typedef struct crocuta_score_options {
 	int no_version;           /* leave out version, command and date */
 	int shard, shards;        /* this one of so many, from 1; 0, 0: whole */
 	const char *command;      /* command line for the provenance, or NULL */
+	crocuta_journal_options journal;
 	/* resources */
 	/* of it max_length, stream, change_length, log and user are not looked at: they are set
 	   from the fields above and below */
@@ -115,6 +117,7 @@ typedef struct crocuta_score_report {
 	int64_t equal;                /* of the scored: ALT equals REF */
 	int64_t windows, changes;     /* reference windows computed, suffixes computed */
 	int64_t tokens;               /* rows computed */
+	int64_t resumed;              /* changes taken from the journal of an earlier run */
 	int64_t window, readout, step; /* as used */
 	int reuse;                    /* the shortcuts are in use */
 	int64_t memory_bytes;

@@ -11,6 +11,7 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/run_arguments.h"
+#include "cli/stats.h"
 
 #define DEFAULT_MODEL "promoter" /* without -m and --head */
 #define CLASSES_SHOWN 12
@@ -21,7 +22,7 @@ typedef struct settings {
 	crocuta_head_options head;
 	const char *head_path;
 	const char *fasta;
-	int shard[2];
+	cr_run_arguments run;
 	int dry_run, json;
 	int progress;
 	int quiet, verbosity;
@@ -213,13 +214,8 @@ static const cr_option options[] = {
 	 .choices = cr_index_choices,
 	 .word = "csi",
 	 .help = "index the output, which must end in .gz, with rows in order; -W is csi"},
-	{.name = "shard",
-	 OUTPUT,
-	 .kind = CR_OPTION_PART,
-	 AT(shard),
-	 .argument = "K/N",
-	 .help = "only part K of N, of about equal work; crocuta concat puts them together",
-	 .max = 1000000},
+	CR_SHARD_OPTION(settings),
+	CR_RUN_OPTIONS(settings, classify),
 	CR_OUTPUT_OPTIONS(settings, classify),
 	CR_PLAN_OPTIONS(settings),
 
@@ -260,8 +256,8 @@ static void imply(settings *set)
 
 	if (o->window || o->step || o->scan_strands || o->merge)
 		o->scan = 1;
-	o->shard = set->shard[0];
-	o->shards = set->shard[1];
+	o->shard = set->run.shard[0];
+	o->shards = set->run.shard[1];
 }
 
 static int read_arguments(const cr_command *command, int argc, char **argv, settings *set)
@@ -332,18 +328,66 @@ static void finish_notes(const settings *set, const crocuta_classify_report *rep
 		cr_notice("GPU memory %s", cr_as_bytes((double)report->plan.device_bytes));
 }
 
+/* What --stats says of the classes. */
+typedef struct counted {
+	const crocuta_classify_report *report;
+	const crocuta_head_info *head; /* NULL: it was not opened */
+} counted;
+
+static void add_stats(cr_print *print, const void *of)
+{
+	const counted *c = of;
+
+	cr_print_integer(print, "items", c->report->items);
+	cr_print_integer(print, "rows", c->report->rows);
+	cr_print_integer(print, "filtered", c->report->filtered);
+	cr_print_integer(print, "masked", c->report->masked);
+	cr_print_open_object(print, "rows_by_class");
+	for (int64_t i = 0; c->head && i < c->head->classes; i++)
+		cr_print_integer(print, c->head->class_names[i], c->report->per_class[i]);
+	cr_print_close_object(print);
+}
+
+static int write_stats(const settings *set, const crocuta_model *model,
+		       const crocuta_classify_report *report, const crocuta_head_info *head,
+		       int status)
+{
+	const counted both = {report, head};
+	const cr_stats stats = {
+		.command = "classify",
+		.input = set->classify.input,
+		.output = set->classify.output,
+		.shard = set->run.shard,
+		.model = model ? crocuta_model_get_info(model) : NULL,
+		.plan = &report->plan,
+		.times = &report->times,
+		.prepare_seconds = report->prepare_seconds,
+		.run_seconds = report->run_seconds,
+		.model_seconds = report->model_seconds,
+		.resumed = report->resumed,
+		.bases = report->bases,
+		.n_bases = report->n_bases,
+		.windows = -1,
+		.tokens = report->tokens,
+		.add = add_stats,
+		.report = &both,
+	};
+
+	return cr_stats_write(set->dry_run ? NULL : set->run.stats, &stats, status);
+}
+
 /* Model and head opened. */
 static int run_opened(const settings *set, const crocuta_model *model)
 {
 	const crocuta_model_info *info = crocuta_model_get_info(model);
-	crocuta_classify_report report;
+	crocuta_classify_report report = {0};
 	const crocuta_head_info *head_info;
 	crocuta_error error = {0};
 	crocuta_head *head = NULL;
 	int status = crocuta_head_open(set->head_path, model, &set->head, &head, &error);
 
 	if (status)
-		return cr_report_error(&error, status);
+		return write_stats(set, model, &report, NULL, cr_report_error(&error, status));
 	head_info = crocuta_head_get_info(head);
 	status = set->dry_run
 			 ? crocuta_classify_plan(model, head, &set->classify, &report, &error)
@@ -354,12 +398,14 @@ static int run_opened(const settings *set, const crocuta_model *model)
 		print_plan(set, &report, info, head_info);
 	else
 		finish_notes(set, &report, head_info);
+	status = write_stats(set, model, &report, head_info, status);
 	crocuta_head_close(head);
 	return status;
 }
 
 static int run_classify(const cr_command *command, int argc, char **argv)
 {
+	const crocuta_classify_report nothing = {0};
 	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	settings set;
@@ -369,15 +415,20 @@ static int run_classify(const cr_command *command, int argc, char **argv)
 		return status;
 	set.head.allow_nan_weights = set.model.open.allow_nan_weights;
 	cr_progress_start(set.progress, "bases");
+	status = cr_run_settle(&set.run, &set.classify.journal, set.classify.output);
+	if (status == CR_PARSE_GO_ON)
+		status = cr_stats_check(set.run.stats);
+	if (status)
+		return status;
 	status = crocuta_classify_check(&set.classify, &error);
 	if (status)
-		return cr_report_error(&error, status);
+		return write_stats(&set, NULL, &nothing, NULL, cr_report_error(&error, status));
 	set.model.open.shapes_only = set.dry_run;
 	status = cr_model_arguments_default(&set.model, set.head_path, DEFAULT_MODEL);
 	if (!status)
 		status = cr_model_arguments_open(&set.model, &model);
 	if (status)
-		return status;
+		return write_stats(&set, NULL, &nothing, NULL, status);
 	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.classify.session);
 	if (status != CR_PARSE_GO_ON)
 		return status;

@@ -11,11 +11,13 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/run_arguments.h"
+#include "cli/stats.h"
 
 typedef struct settings {
 	crocuta_embed_options embed;
 	cr_model_arguments model;
 	const char *fasta;
+	cr_run_arguments run;
 	int per_read;
 	int dry_run, json;
 	int progress;
@@ -190,6 +192,8 @@ static const cr_option options[] = {
 	 .choices = types},
 	{.name = "half", OUTPUT, .kind = CR_OPTION_FLAG, AT(embed.half), .help = "npy in float16"},
 	CR_OUTPUT_OPTIONS(settings, embed),
+	CR_SHARD_OPTION(settings),
+	CR_RUN_OPTIONS(settings, embed),
 	{.name = "no-space-check",
 	 OUTPUT,
 	 .kind = CR_OPTION_FLAG,
@@ -258,6 +262,8 @@ static int read_arguments(const cr_command *command, int argc, char **argv, sett
 		set->embed.output = "-";
 	if (set->per_read)
 		set->embed.per_record = 1;
+	set->embed.shard = set->run.shard[0];
+	set->embed.shards = set->run.shard[1];
 	if (set->json && !set->dry_run) {
 		cr_error("--json belongs to --dry-run");
 		return CROCUTA_EARG;
@@ -315,9 +321,62 @@ static void finish_notes(const crocuta_embed_report *report)
 	finish_speed(report);
 }
 
+static void add_stats(cr_print *print, const void *of)
+{
+	const crocuta_embed_report *report = of;
+
+	cr_print_integer(print, "contigs", report->contigs);
+	cr_print_integer(print, "records", report->records);
+	cr_print_integer(print, "rows", report->rows);
+	cr_print_integer(print, "columns", report->columns);
+	cr_print_integer(print, "skipped_rows", report->skipped_rows);
+	cr_print_integer(print, "output_bytes", report->output_bytes);
+}
+
+static int write_stats(const settings *set, const crocuta_model *model,
+		       const crocuta_embed_report *report, int status)
+{
+	const cr_stats stats = {
+		.command = "embed",
+		.input = set->embed.input,
+		.output = set->embed.output,
+		.shard = set->run.shard,
+		.model = model ? crocuta_model_get_info(model) : NULL,
+		.plan = &report->plan,
+		.times = &report->times,
+		.prepare_seconds = report->prepare_seconds,
+		.run_seconds = report->run_seconds,
+		.model_seconds = report->model_seconds,
+		.resumed = report->resumed,
+		.bases = report->bases,
+		.n_bases = report->n_bases,
+		.windows = report->windows,
+		.tokens = report->tokens,
+		.add = add_stats,
+		.report = report,
+	};
+
+	return cr_stats_write(set->dry_run ? NULL : set->run.stats, &stats, status);
+}
+
+static int run_model(const settings *set, const crocuta_model *model, crocuta_embed_report *report)
+{
+	crocuta_error error = {0};
+	int status = set->dry_run ? crocuta_embed_plan(model, &set->embed, report, &error)
+				  : crocuta_embed_run(model, &set->embed, report, &error);
+
+	if (status)
+		cr_report_failure(&error, status);
+	else if (set->dry_run)
+		print_plan(set, report, crocuta_model_get_info(model));
+	else
+		finish_notes(report);
+	return status;
+}
+
 static int run_embed(const cr_command *command, int argc, char **argv)
 {
-	crocuta_embed_report report;
+	crocuta_embed_report report = {0};
 	crocuta_error error = {0};
 	crocuta_model *model = NULL;
 	settings set;
@@ -326,24 +385,22 @@ static int run_embed(const cr_command *command, int argc, char **argv)
 	if (status != CR_PARSE_GO_ON)
 		return status;
 	cr_progress_start(set.progress, "bases");
+	status = cr_run_settle(&set.run, &set.embed.journal, set.embed.output);
+	if (status == CR_PARSE_GO_ON)
+		status = cr_stats_check(set.run.stats);
+	if (status)
+		return status;
 	status = crocuta_embed_check(&set.embed, &error);
 	if (status)
-		return cr_report_error(&error, status);
+		return write_stats(&set, NULL, &report, cr_report_error(&error, status));
 	set.model.open.shapes_only = set.dry_run;
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
-		return status;
+		return write_stats(&set, NULL, &report, status);
 	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.embed.session);
 	if (status != CR_PARSE_GO_ON)
 		return status;
-	status = set.dry_run ? crocuta_embed_plan(model, &set.embed, &report, &error)
-			     : crocuta_embed_run(model, &set.embed, &report, &error);
-	if (status)
-		cr_report_failure(&error, status);
-	else if (set.dry_run)
-		print_plan(&set, &report, crocuta_model_get_info(model));
-	else
-		finish_notes(&report);
+	status = write_stats(&set, model, &report, run_model(&set, model, &report));
 	crocuta_model_close(model);
 	return status;
 }

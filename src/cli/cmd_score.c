@@ -11,11 +11,12 @@
 #include "cli/print.h"
 #include "cli/progress.h"
 #include "cli/run_arguments.h"
+#include "cli/stats.h"
 
 typedef struct settings {
 	crocuta_score_options score;
 	cr_model_arguments model;
-	int shard[2];
+	cr_run_arguments run;
 	int strict;
 	int dry_run, json;
 	int progress;
@@ -244,13 +245,8 @@ static const cr_option options[] = {
 	 AT(score.overwrite_tags),
 	 .help = "replace tags of that prefix that the input has (else status 10)"},
 	CR_OUTPUT_OPTIONS(settings, score),
-	{.name = "shard",
-	 OUTPUT,
-	 .kind = CR_OPTION_PART,
-	 AT(shard),
-	 .argument = "K/N",
-	 .help = "only part K of N, of about equal work; crocuta concat puts them together",
-	 .max = 1000000},
+	CR_SHARD_OPTION(settings),
+	CR_RUN_OPTIONS(settings, score),
 	{.name = "strict",
 	 OUTPUT,
 	 .kind = CR_OPTION_FLAG,
@@ -323,8 +319,8 @@ static int read_arguments(const cr_command *command, int argc, char **argv, sett
 	status = cr_refuse_terminal(set->score.output, set->score.output_type);
 	if (status != CR_PARSE_GO_ON)
 		return status;
-	set->score.shard = set->shard[0];
-	set->score.shards = set->shard[1];
+	set->score.shard = set->run.shard[0];
+	set->score.shards = set->run.shard[1];
 	set->score.command = cr_command_line();
 	set->score.log = cr_messages_log;
 	set->score.progress = cr_progress_report;
@@ -422,6 +418,66 @@ static int judge(const crocuta_score_report *report)
 	return CROCUTA_EINPUT;
 }
 
+static void add_stats(cr_print *print, const void *of)
+{
+	const crocuta_score_report *report = of;
+
+	cr_print_integer(print, "records", report->records);
+	cr_print_integer(print, "records_out", report->records_out);
+	cr_print_integer(print, "alleles", report->alleles);
+	cr_print_integer(print, "changes", report->changes);
+	cr_print_open_object(print, "alleles_by_status");
+	for (int i = 0; i < CROCUTA_ALLELE_STATUSES; i++)
+		if (report->status[i])
+			cr_print_integer(print, crocuta_allele_status_name(i), report->status[i]);
+	cr_print_close_object(print);
+	cr_print_integer(print, "edge", report->edge);
+	cr_print_integer(print, "masked", report->masked);
+	cr_print_integer(print, "left_out", report->left_out);
+}
+
+static int run_model(const settings *set, const crocuta_model *model, crocuta_score_report *report)
+{
+	crocuta_error error = {0};
+	int status = set->dry_run ? crocuta_score_plan(model, &set->score, report, &error)
+				  : crocuta_score_run(model, &set->score, report, &error);
+
+	if (status)
+		return cr_report_failure(&error, status);
+	if (set->dry_run) {
+		print_plan(set, report, crocuta_model_get_info(model));
+		return 0;
+	}
+	finish_notes(set, report);
+	return set->strict ? judge(report) : 0;
+}
+
+static int write_stats(const settings *set, const crocuta_model *model,
+		       const crocuta_score_report *report, int status)
+{
+	const cr_stats stats = {
+		.command = "score",
+		.input = set->score.input,
+		.output = set->score.output,
+		.shard = set->run.shard,
+		.model = model ? crocuta_model_get_info(model) : NULL,
+		.plan = &report->plan,
+		.times = &report->times,
+		.prepare_seconds = -1,
+		.run_seconds = -1,
+		.model_seconds = -1,
+		.resumed = report->resumed,
+		.bases = -1,
+		.n_bases = -1,
+		.windows = report->windows,
+		.tokens = report->tokens,
+		.add = add_stats,
+		.report = report,
+	};
+
+	return cr_stats_write(set->dry_run ? NULL : set->run.stats, &stats, status);
+}
+
 static int run_score(const cr_command *command, int argc, char **argv)
 {
 	crocuta_score_report report = {0};
@@ -433,26 +489,22 @@ static int run_score(const cr_command *command, int argc, char **argv)
 	if (status != CR_PARSE_GO_ON)
 		return status;
 	cr_progress_start(set.progress, "ALTs");
+	status = cr_run_settle(&set.run, &set.score.journal, set.score.output);
+	if (status == CR_PARSE_GO_ON)
+		status = cr_stats_check(set.run.stats);
+	if (status)
+		return status;
 	status = crocuta_score_check(&set.score, &error);
 	if (status)
-		return cr_report_error(&error, status);
+		return write_stats(&set, NULL, &report, cr_report_error(&error, status));
 	set.model.open.shapes_only = set.dry_run;
 	status = cr_model_arguments_open(&set.model, &model);
 	if (status)
-		return status;
+		return write_stats(&set, NULL, &report, status);
 	status = set.dry_run ? CR_PARSE_GO_ON : cr_follow_rank(model, &set.score.session);
 	if (status != CR_PARSE_GO_ON)
 		return status;
-	status = set.dry_run ? crocuta_score_plan(model, &set.score, &report, &error)
-			     : crocuta_score_run(model, &set.score, &report, &error);
-	if (status)
-		cr_report_failure(&error, status);
-	else if (set.dry_run)
-		print_plan(&set, &report, crocuta_model_get_info(model));
-	else
-		finish_notes(&set, &report);
-	if (!status && set.strict && !set.dry_run)
-		status = judge(&report);
+	status = write_stats(&set, model, &report, run_model(&set, model, &report));
 	crocuta_model_close(model);
 	return status;
 }

@@ -21,6 +21,7 @@ static struct {
 	const char *command;
 	int verbosity;
 	int live; /* a live line is on the screen */
+	char error[1024]; /* the latest */
 	warning_kind kinds[KINDS];
 	int kind_count;
 } say = {.command = "main", .verbosity = CR_VERBOSITY_DEFAULT};
@@ -130,10 +131,18 @@ static void say_formatted(int level, const char *format, va_list list)
 	cr_messages_log(NULL, level, text);
 }
 
+const char *cr_messages_error(void)
+{
+	return say.error;
+}
+
 void cr_error(const char *format, ...)
 {
 	va_list list;
 
+	va_start(list, format);
+	vsnprintf(say.error, sizeof say.error, format, list);
+	va_end(list);
 	va_start(list, format);
 	say_formatted(CROCUTA_LOG_ERROR, format, list);
 	va_end(list);

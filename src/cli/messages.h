@@ -18,6 +18,9 @@ void cr_error(const char *format, ...) CROCUTA_PRINTF(1, 2);
 void cr_warning(const char *format, ...) CROCUTA_PRINTF(1, 2);
 void cr_notice(const char *format, ...) CROCUTA_PRINTF(1, 2);
 
+/* The latest error line; empty when there was none. */
+const char *cr_messages_error(void);
+
 /* Print the record's sentence as the error line and give its code, the exit status. */
 int cr_report_error(const crocuta_error *error, int code);
 

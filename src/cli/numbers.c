@@ -77,6 +77,63 @@ int cr_option_real(const char *text, double *value)
 	return *end || !isfinite(*value) ? -1 : 0;
 }
 
+/* A whole number; the text moves behind it. */
+static int read_digits(const char **text, double *value)
+{
+	size_t digits = strspn(*text, "0123456789");
+
+	if (!digits || digits > 9)
+		return -1;
+	*value = strtod(*text, NULL);
+	*text += digits;
+	return 0;
+}
+
+/* MM:SS, HH:MM:SS, or with days D-HH, D-HH:MM, D-HH:MM:SS, as Slurm writes times. */
+static int clock_time(const char *text, double *seconds)
+{
+	const int with_days = strchr(text, '-') != NULL;
+	double days = 0, part[3] = {0};
+	int parts = 0;
+
+	if (with_days && (read_digits(&text, &days) || *text++ != '-'))
+		return -1;
+	for (;; text++) {
+		if (parts == 3 || read_digits(&text, &part[parts]) || (parts && part[parts] > 59))
+			return -1;
+		parts++;
+		if (*text != ':')
+			break;
+	}
+	if (*text || (!with_days && parts < 2))
+		return -1;
+	*seconds = with_days || parts == 3 ? 86400 * days + 3600 * part[0] + 60 * part[1] + part[2]
+					   : 60 * part[0] + part[1];
+	return 0;
+}
+
+int cr_option_duration(const char *text, double *seconds)
+{
+	static const char units[] = "smhd";
+	static const double factors[] = {1, 60, 3600, 86400};
+	const char *rest = text, *unit;
+	size_t digits = strspn(text, "0123456789.");
+	char number[32];
+
+	if (strpbrk(text, ":-"))
+		return clock_time(text, seconds) || *seconds <= 0 ? -1 : 0;
+	if (!digits || digits >= sizeof number)
+		return -1;
+	memcpy(number, text, digits);
+	number[digits] = '\0';
+	rest += digits;
+	unit = *rest ? strchr(units, *rest) : units;
+	if (!unit || (*rest && rest[1]) || cr_option_real(number, seconds))
+		return -1;
+	*seconds *= factors[unit - units];
+	return *seconds > 0 ? 0 : -1;
+}
+
 /* Edits (insert, delete, change, swap neighbours) that turn a into b; short words only. */
 static int edit_distance(const char *a, const char *b)
 {

@@ -164,6 +164,12 @@ static int store(const cr_option *option, const char *value, void *settings)
 		return store_choice(option, value, place);
 	case CR_OPTION_PART:
 		return store_part(option, value, place);
+	case CR_OPTION_DURATION:
+		if (!cr_option_duration(value, place))
+			return CR_PARSE_GO_ON;
+		cr_error("%s: \"%.80s\" is no time: give seconds, 15m, 2h, 1d, HH:MM:SS or D-HH:MM:SS",
+			 spell(option, name, sizeof name), value);
+		return CROCUTA_EARG;
 	default:
 		return store_number(option, value, place);
 	}

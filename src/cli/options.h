@@ -26,6 +26,7 @@ enum cr_option_kind {
 	CR_OPTION_INTEGER,    /* int64_t in [min, max]; k M G Ki Mi Gi understood */
 	CR_OPTION_INT,        /* int in [min, max] */
 	CR_OPTION_REAL,       /* double in [min, max] */
+	CR_OPTION_DURATION,   /* double, seconds: 90, 90s, 15m, 2h, 1d, MM:SS, HH:MM:SS, D-HH:MM:SS */
 	CR_OPTION_PART        /* int[2], K and N of "K/N" with 1 <= K <= N <= max */
 };
 
@@ -108,13 +109,16 @@ void cr_options_help(const cr_command *command);
 /* Two lines of usage on stderr. */
 void cr_options_usage(const cr_command *command);
 
-/* One line an option: long name, letter, argument, default, group, help; tab-separated. */
+/* One line an option, tab-separated: long name, letter, argument, default, group, help; how often it
+ * takes a value (- never, 1 once, ? it may be left out, * each time it is given), what the value is (word,
+ * number, file, dir, model, input: FILE or CLASS=FILE, text), the words that it may be. */
 void cr_options_dump(const cr_command *command);
 
 /* Strict numbers: an optional minus, digits, an optional fraction when a suffix makes it whole,
  * k M G (10^3 ...) or Ki Mi Gi (2^10 ...). 0 or -1. */
 int cr_option_integer(const char *text, int64_t *value);
 int cr_option_real(const char *text, double *value);
+int cr_option_duration(const char *text, double *seconds);
 
 /* The nearest of `names` (NULL-terminated) to a mistyped one, or NULL when none is near. */
 const char *cr_did_you_mean(const char *typed, const char *const *names);

@@ -21,58 +21,71 @@ static int utf8_length(const unsigned char *text)
 	return length;
 }
 
-void cr_print_json_string(const char *text)
+static void write_json_string(FILE *out, const char *text)
 {
 	const unsigned char *p = (const unsigned char *)text;
 
-	putchar('"');
+	putc('"', out);
 	while (*p) {
 		int length = utf8_length(p);
 
 		if (*p == '"' || *p == '\\')
-			printf("\\%c", *p);
+			fprintf(out, "\\%c", *p);
 		else if (*p < 0x20 || *p == 0x7f)
-			printf("\\u%04x", *p);
+			fprintf(out, "\\u%04x", *p);
 		else if (length)
-			fwrite(p, 1, (size_t)length, stdout);
+			fwrite(p, 1, (size_t)length, out);
 		else
-			fputs("\\ufffd", stdout);
+			fputs("\\ufffd", out);
 		p += length ? length : 1;
 	}
-	putchar('"');
+	putc('"', out);
+}
+
+void cr_print_json_string(const char *text)
+{
+	write_json_string(stdout, text);
+}
+
+void cr_print_start_to(cr_print *print, FILE *out)
+{
+	*print = (cr_print){.out = out, .json = 1};
+	putc('{', out);
 }
 
 void cr_print_start(cr_print *print, int json)
 {
-	print->json = json;
-	print->entries = 0;
+	*print = (cr_print){.out = stdout, .json = json};
 	if (json)
 		putchar('{');
 }
 
 static void print_key(cr_print *print, const char *key)
 {
-	if (print->json)
-		printf("%s\n  \"%s\": ", print->entries++ ? "," : "", key);
-	else
-		printf("%s\t", key);
+	if (!print->json) {
+		fprintf(print->out, "%s\t", key);
+		return;
+	}
+	fprintf(print->out, "%s\n%*s", print->entries++ ? "," : "", 2 + 2 * print->inside, "");
+	write_json_string(print->out, key);
+	fputs(": ", print->out);
 }
 
 static void end_value(const cr_print *print)
 {
 	if (!print->json)
-		putchar('\n');
+		putc('\n', print->out);
 }
 
 void cr_print_text(cr_print *print, const char *key, const char *value)
 {
 	print_key(print, key);
 	if (!print->json)
-		fputs(value ? value : "-", stdout);
+		fputs(value ? value : "-", print->out);
 	else if (value)
-		cr_print_json_string(value);
+		write_json_string(print->out, value);
 	else
-		fputs("null", stdout);
+		fputs("null", print->out);
 	end_value(print);
 }
 
@@ -80,9 +93,9 @@ void cr_print_integer(cr_print *print, const char *key, int64_t value)
 {
 	print_key(print, key);
 	if (value >= 0)
-		printf("%lld", (long long)value);
+		fprintf(print->out, "%lld", (long long)value);
 	else
-		fputs(print->json ? "null" : "unknown", stdout);
+		fputs(print->json ? "null" : "unknown", print->out);
 	end_value(print);
 }
 
@@ -90,17 +103,32 @@ void cr_print_real(cr_print *print, const char *key, double value)
 {
 	print_key(print, key);
 	if (isfinite(value))
-		printf("%.9g", value);
+		fprintf(print->out, "%.9g", value);
 	else
-		fputs(print->json ? "null" : "unknown", stdout);
+		fputs(print->json ? "null" : "unknown", print->out);
 	end_value(print);
 }
 
 void cr_print_yes_no(cr_print *print, const char *key, int value)
 {
 	print_key(print, key);
-	fputs(print->json ? (value ? "true" : "false") : (value ? "yes" : "no"), stdout);
+	fputs(print->json ? (value ? "true" : "false") : (value ? "yes" : "no"), print->out);
 	end_value(print);
+}
+
+void cr_print_open_object(cr_print *print, const char *key)
+{
+	print_key(print, key);
+	putc('{', print->out);
+	print->inside = 1;
+	print->entries = 0;
+}
+
+void cr_print_close_object(cr_print *print)
+{
+	fputs(print->entries ? "\n  }" : "}", print->out);
+	print->inside = 0;
+	print->entries = 1;
 }
 
 void cr_print_session_plan(cr_print *print, const crocuta_plan *plan)
@@ -126,5 +154,5 @@ void cr_print_session_plan(cr_print *print, const crocuta_plan *plan)
 void cr_print_finish(cr_print *print)
 {
 	if (print->json)
-		printf("\n}\n");
+		fputs("\n}\n", print->out);
 }

@@ -18,7 +18,7 @@
 #define LIVE_SECONDS 0.2
 
 static struct {
-	double started, shown, every;
+	double started, shown, every, limit;
 	int live;
 	const char *unit;
 } clockwork;
@@ -37,6 +37,21 @@ void cr_progress_start(int seconds, const char *unit)
 	clockwork.started = clockwork.shown = read_clock(CLOCK_MONOTONIC);
 	clockwork.live = seconds > 0 && isatty(STDERR_FILENO);
 	clockwork.every = clockwork.live ? LIVE_SECONDS : seconds;
+}
+
+void cr_progress_limit(double seconds)
+{
+	clockwork.limit = seconds;
+}
+
+double cr_progress_seconds(void)
+{
+	return read_clock(CLOCK_MONOTONIC) - clockwork.started;
+}
+
+int cr_progress_is_late(void)
+{
+	return clockwork.limit > 0 && cr_progress_seconds() >= clockwork.limit;
 }
 
 static char *next_buffer(size_t *capacity)
@@ -110,7 +125,7 @@ int cr_progress_report(void *user, const crocuta_progress *progress)
 	char text[300];
 
 	(void)user;
-	if (cr_signals_pending())
+	if (cr_signals_pending() || cr_progress_is_late())
 		return 1;
 	if (clockwork.every <= 0 || now - clockwork.shown < clockwork.every ||
 	    cr_messages_get_verbosity() < CROCUTA_LOG_NOTICE)
@@ -131,9 +146,10 @@ int cr_progress_report(void *user, const crocuta_progress *progress)
 /* Variables that can change what a run does, as far as they are set. */
 static void name_environment(void)
 {
-	static const char *const names[] = {"CROCUTA_MODEL_PATH",  "HF_HOME",
-					    "HF_HUB_CACHE",        "OMP_NUM_THREADS",
-					    "SLURM_CPUS_PER_TASK", "SOURCE_DATE_EPOCH"};
+	static const char *const names[] = {"CROCUTA_MODEL_PATH",  "CROCUTA_STATE_DIR",
+					    "HF_HOME",             "HF_HUB_CACHE",
+					    "OMP_NUM_THREADS",     "SLURM_CPUS_PER_TASK",
+					    "SOURCE_DATE_EPOCH"};
 	char text[1000] = "";
 	size_t used = 0;
 

@@ -8,7 +8,16 @@
  * stays valid: "bases". */
 void cr_progress_start(int seconds, const char *unit);
 
-/* A crocuta_progress_fn: shows, and returns nonzero when a signal asked to stop. */
+/* Stop after so long, counted from cr_progress_start; 0: never. */
+void cr_progress_limit(double seconds);
+
+/* Has that time passed? */
+int cr_progress_is_late(void);
+
+/* Seconds since cr_progress_start, of the wall's clock. */
+double cr_progress_seconds(void);
+
+/* A crocuta_progress_fn: shows, and returns nonzero when a signal asked to stop, or the time is up. */
 int cr_progress_report(void *user, const crocuta_progress *progress);
 
 /* Where the time went, as a detail (-v 4). */

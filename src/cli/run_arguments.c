@@ -5,9 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <crocuta/journal.h>
 #include <crocuta/session.h>
 
 #include "cli/messages.h"
+#include "cli/progress.h"
 #include "cli/signals.h"
 
 const cr_choice cr_isa_choices[] = {{"avx512", 0}, {"avx2", 0}, {"portable", 0}, {NULL, 0}};
@@ -35,9 +37,29 @@ int cr_refuse_terminal(const char *output, const char *type)
 	return CROCUTA_EARG;
 }
 
+int cr_run_settle(const cr_run_arguments *arguments, struct crocuta_journal_options *journal,
+		  const char *output)
+{
+	const char *directory = getenv("CROCUTA_STATE_DIR");
+
+	if (!journal->state_dir && !journal->off && directory && *directory)
+		journal->state_dir = directory;
+	if (arguments->max_time > 0) {
+		cr_progress_limit(arguments->max_time);
+		journal->eager = 1;
+	}
+	if (arguments->stats && output && !strcmp(arguments->stats, output) && strcmp(output, "-")) {
+		cr_error("%.200s: --stats and the output are the same file", output);
+		return CROCUTA_EARG;
+	}
+	return CR_PARSE_GO_ON;
+}
+
 int cr_report_failure(const crocuta_error *error, int code)
 {
-	if (code == CROCUTA_ESTOPPED && cr_signals_pending())
+	if (code == CROCUTA_ESTOPPED && !cr_signals_pending() && cr_progress_is_late())
+		cr_error("stopped after --max-time; nothing new is under the output's name");
+	else if (code == CROCUTA_ESTOPPED && cr_signals_pending())
 		cr_warning("stopped by a signal; nothing new is under the output's name");
 	else
 		cr_report_error(error, code);

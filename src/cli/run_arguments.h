@@ -13,6 +13,20 @@
  * the exit status, reported. */
 int cr_refuse_terminal(const char *output, const char *type);
 
+/* What embed, score and classify share around a run. */
+typedef struct cr_run_arguments {
+	int shard[2];
+	double max_time; /* seconds; 0: no limit */
+	const char *stats;
+} cr_run_arguments;
+
+struct crocuta_journal_options;
+
+/* Settle them: the journal's directory by CROCUTA_STATE_DIR too, the time limit into the progress. After
+ * cr_progress_start. CR_PARSE_GO_ON, or the exit status, reported. */
+int cr_run_settle(const cr_run_arguments *arguments, struct crocuta_journal_options *journal,
+		  const char *output);
+
 /* Report a failed run, or that a signal stopped it; gives its code. */
 int cr_report_failure(const crocuta_error *error, int code);
 
@@ -84,6 +98,57 @@ extern const cr_choice cr_parallel_choices[];    /* enum crocuta_parallel */
 		.name = "no-version", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_FLAG,            \
 		.offset = offsetof(settings, run.no_version),                                      \
 		.help = "leave version, command and date out of the output"                        \
+	}
+
+/* The settings structure has a cr_run_arguments `run`; `task` has a crocuta_journal_options journal. */
+#define CR_SHARD_OPTION(settings)                                                                  \
+	{                                                                                          \
+		.name = "shard", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_PART,                 \
+		.offset = offsetof(settings, run.shard), .argument = "K/N",                        \
+		.help = "only part K of N, of about equal work; crocuta concat puts them "         \
+			"together",                                                                \
+		.max = 1000000                                                                     \
+	}
+
+#define CR_RUN_OPTIONS(settings, task)                                                             \
+	{.name = "resume",                                                                         \
+	 .group = CR_GROUP_OUTPUT,                                                                 \
+	 .kind = CR_OPTION_FLAG,                                                                   \
+	 .offset = offsetof(settings, task.journal.resume),                                        \
+	 .help = "go on from the journal that a stopped or killed run left beside the output"},    \
+		{.name = "state-dir",                                                              \
+		 .group = CR_GROUP_OUTPUT,                                                         \
+		 .kind = CR_OPTION_TEXT,                                                           \
+		 .offset = offsetof(settings, task.journal.state_dir),                             \
+		 .argument = "DIR",                                                                \
+		 .help = "keep the journal here instead, and go on from what is here; for "        \
+			 "pipelines",                                                              \
+		 .standard = "CROCUTA_STATE_DIR"},                                                 \
+		{.name = "no-journal",                                                             \
+		 .group = CR_GROUP_OUTPUT,                                                         \
+		 .kind = CR_OPTION_FLAG,                                                           \
+		 .offset = offsetof(settings, task.journal.off),                                   \
+		 .help = "keep no journal of finished work"},                                      \
+		{.name = "journal-interval",                                                       \
+		 .group = CR_GROUP_OUTPUT,                                                         \
+		 .kind = CR_OPTION_REAL,                                                           \
+		 .offset = offsetof(settings, task.journal.interval),                              \
+		 .argument = "SEC",                                                                \
+		 .help = "seconds from one save of the journal to the next",                       \
+		 .standard = "10",                                                                 \
+		 .min = 0,                                                                         \
+		 .max = 1000000},                                                                  \
+		{.name = "max-time",                                                               \
+		 .group = CR_GROUP_RESOURCES,                                                      \
+		 .kind = CR_OPTION_DURATION,                                                       \
+		 .offset = offsetof(settings, run.max_time),                                       \
+		 .argument = "TIME",                                                               \
+		 .help = "stop after this time with status 75, finished work saved: seconds, 15m, "   \
+			 "2h, 1d, HH:MM:SS or D-HH:MM:SS"},                                        \
+	{                                                                                          \
+		.name = "stats", .group = CR_GROUP_OUTPUT, .kind = CR_OPTION_TEXT,                 \
+		.offset = offsetof(settings, run.stats), .argument = "FILE",                       \
+		.help = "JSON about the run: counts, times, memory; also of one that fails"        \
 	}
 
 /* Of VCF and BCF; `run` has write_index. */

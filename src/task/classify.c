@@ -77,9 +77,12 @@ static int open_classify(cr_classify *classify, const crocuta_model *model,
 	return code ? code : cr_classify_open_input(classify);
 }
 
-static void close_classify(cr_classify *classify)
+static void close_classify(cr_classify *classify, int code)
 {
-	cr_feature_stream_free(classify->stream); /* whose thread uses the output */
+	cr_feature_stream_free(classify->stream); /* whose thread uses the output and the journal */
+	cr_resume_close(&classify->resume, code);
+	json_decref(classify->binding);
+	cr_free(classify->unit);
 	cr_classify_free_output(classify->output);
 	cr_regions_free(classify->regions);
 	cr_records_close(classify->records);
@@ -118,7 +121,7 @@ int crocuta_classify_plan(const crocuta_model *model, const crocuta_head *head,
 
 	if (!code)
 		code = plan_and_check(&classify);
-	close_classify(&classify);
+	close_classify(&classify, code);
 	return code;
 }
 
@@ -181,6 +184,9 @@ static int run_stream(cr_classify *classify)
 	int code;
 
 	report->rows = 0;
+	code = cr_classify_open_journal(classify, &report->plan);
+	if (code)
+		return code;
 	code = cr_feature_stream_new(classify->model, &classify->features, &classify->stream,
 				     classify->error);
 	if (code)
@@ -227,6 +233,6 @@ int crocuta_classify_run(const crocuta_model *model, const crocuta_head *head,
 		code = run_stream(&classify);
 	if (!code)
 		fill_report(&classify);
-	close_classify(&classify);
+	close_classify(&classify, code);
 	return code;
 }

@@ -18,6 +18,8 @@
 #include "model/head.h"
 #include "task/features.h"
 #include "task/inputs.h"
+#include "task/resume.h"
+#include "task/shard.h"
 
 /* What is known of all items before the first is read: for the plan, and for shards. */
 typedef struct cr_classify_census {
@@ -53,6 +55,10 @@ typedef struct cr_classify {
 	int64_t cost_before;
 	atomic_llong bases_out; /* classified, or left out */
 	int64_t taken; /* items whose vectors came; the sink's */
+	/* journal: a unit is an item */
+	cr_resume resume;
+	json_t *binding;
+	double *unit; /* (C) */
 	double polled, opened, begun; /* clock */
 } cr_classify;
 
@@ -100,6 +106,18 @@ int cr_classify_open_output(cr_classify *classify, const crocuta_plan *plan);
 /* A cr_feature_sink. */
 int cr_classify_take(void *user, const cr_feature_item *item, const float *features, int64_t n_bases,
 		     crocuta_error *error);
+
+/* The same with what the head made of the vector. */
+int cr_classify_take_probabilities(cr_classify *classify, const cr_feature_item *item, const double *p,
+				   crocuta_error *error);
+
+/* What goes into the header; NULL when memory is short. */
+json_t *cr_classify_provenance(const cr_classify *classify, const crocuta_plan *plan);
+
+/* The journal: opened before the stream; an item of it, a cr_known_item_fn; an item for it. */
+int cr_classify_open_journal(cr_classify *classify, const crocuta_plan *plan);
+int cr_classify_known(void *classify, const cr_feature_item *item, crocuta_error *error);
+void cr_classify_keep(cr_classify *classify, const cr_feature_item *item, const double *probabilities);
 
 /* What waits is written, the index made, all committed. */
 int cr_classify_commit(cr_classify *classify);

@@ -12,6 +12,7 @@ void crocuta_classify_options_init(crocuta_classify_options *options)
 	memset(options, 0, sizeof *options);
 	options->max_n = 0.1;
 	crocuta_session_options_init(&options->session);
+	crocuta_journal_options_init(&options->journal);
 }
 
 int cr_classify_by_place(const crocuta_classify_options *o)
@@ -21,6 +22,8 @@ int cr_classify_by_place(const crocuta_classify_options *o)
 
 static int check_values(const crocuta_classify_options *o, crocuta_error *error)
 {
+	int code;
+
 	if (!o->input || !o->output)
 		return cr_fail(error, CROCUTA_EARG, "an input and an output are needed");
 	if (o->window < 0 || o->step < 0 || o->top < 0 || o->length < 0 ||
@@ -31,7 +34,8 @@ static int check_values(const crocuta_classify_options *o, crocuta_error *error)
 			       "range");
 	if (o->only && !*o->only)
 		return cr_fail(error, CROCUTA_EARG, "--only is empty: name classes");
-	return cr_check_output_options(o->shard, o->shards, o->write_index, error);
+	code = cr_check_output_options(o->shard, o->shards, o->write_index, error);
+	return code ? code : cr_resume_check(&o->journal, o->output, error);
 }
 
 /* Options that exclude or need each other. */

@@ -106,10 +106,13 @@ static json_t *about_head(const crocuta_head_info *head)
 	return object;
 }
 
-static json_t *make_provenance(const cr_classify *classify, const crocuta_plan *plan)
+json_t *cr_classify_provenance(const cr_classify *classify, const crocuta_plan *plan)
 {
 	const crocuta_classify_options *o = &classify->options;
-	json_t *object = cr_provenance_start("classify-1", o->no_version, o->command);
+	json_t *object = cr_provenance_start(
+		"classify-1", o->no_version,
+		classify->resume.journal ? classify->resume.command : o->command,
+		cr_resume_date(&classify->resume));
 
 	if (!object)
 		return NULL;
@@ -143,19 +146,16 @@ static int print_shard(const cr_classify *classify, cr_output *table)
 	const crocuta_classify_options *o = &classify->options;
 	const cr_classify_census *census = &classify->census;
 	const int all = !o->scan && o->min_prob <= 0 && !o->only;
-	char text[300], lines[40] = "";
+	const cr_shard_facts facts = {.shard = o->shard,
+				      .shards = o->shards,
+				      .first = census->first,
+				      .span = census->span,
+				      .total = census->items,
+				      .records = census->span,
+				      .lines = all ? census->span : -1,
+				      .digest = census->digest};
 
-	if (o->shards < 2)
-		return CROCUTA_OK;
-	if (all)
-		snprintf(lines, sizeof lines, ",Lines=\"%lld\"", (long long)census->span);
-	snprintf(text, sizeof text,
-		 "##crocutaShard=%d/%d\n##crocutaShardInput=<ID=input,First=\"%lld\",Span=\"%lld\","
-		 "Total=\"%lld\",Records=\"%lld\"%s,Digest=\"%016llx\">\n",
-		 o->shard, o->shards, (long long)census->first, (long long)census->span,
-		 (long long)census->items, (long long)census->span, lines,
-		 (unsigned long long)census->digest);
-	return cr_output_text(table, text, classify->error);
+	return cr_shard_print(&facts, table, classify->error);
 }
 
 static int print_columns(cr_classify *classify)
@@ -259,7 +259,7 @@ int cr_classify_open_output(cr_classify *classify, const crocuta_plan *plan)
 
 	if (allocate(classify))
 		return cr_fail(classify->error, CROCUTA_EMEMORY, "no memory for the output");
-	provenance = make_provenance(classify, plan);
+	provenance = cr_classify_provenance(classify, plan);
 	code = provenance ? open_files(classify)
 			  : cr_fail(classify->error, CROCUTA_EMEMORY, "no memory for the provenance");
 	if (!code)
@@ -338,20 +338,18 @@ static int merged_row(void *user, const cr_merged *row, crocuta_error *error)
 	return write_row(classify, &item, row->pred, row->probabilities, row, error);
 }
 
-int cr_classify_take(void *user, const cr_feature_item *item, const float *features, int64_t n_bases,
-		     crocuta_error *error)
+int cr_classify_take_probabilities(cr_classify *classify, const cr_feature_item *item, const double *p,
+				   crocuta_error *error)
 {
-	cr_classify *classify = user;
 	const crocuta_classify_options *o = &classify->options;
 	const crocuta_head_info *head = classify->head_info;
 	cr_classify_output *out = classify->output;
-	double *p = out->probabilities;
 	int64_t pred = 0;
 	int left_out, finite = 1;
 
-	(void)n_bases;
 	classify->taken++;
-	crocuta_head_apply(classify->head, features, 1, p);
+	if (p != out->probabilities)
+		memcpy(out->probabilities, p, (size_t)head->classes * sizeof *p);
 	for (int64_t i = 1; i < head->classes; i++)
 		if (p[i] > p[pred])
 			pred = i;
@@ -371,6 +369,21 @@ int cr_classify_take(void *user, const cr_feature_item *item, const float *featu
 	}
 	classify->report->filtered += left_out;
 	return left_out ? CROCUTA_OK : write_row(classify, item, pred, p, NULL, error);
+}
+
+int cr_classify_take(void *user, const cr_feature_item *item, const float *features, int64_t n_bases,
+		     crocuta_error *error)
+{
+	cr_classify *classify = user;
+	double *p = classify->output->probabilities;
+	int code;
+
+	(void)n_bases;
+	crocuta_head_apply(classify->head, features, 1, p);
+	code = cr_classify_take_probabilities(classify, item, p, error);
+	if (!code)
+		cr_classify_keep(classify, item, p);
+	return code;
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */

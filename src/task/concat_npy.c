@@ -138,6 +138,26 @@ static int read_meta(const array *a, const char *path, json_t **meta)
 	return json_is_object(*meta) ? CROCUTA_OK : damaged(a, path, "no JSON object");
 }
 
+/* What says which part of which input it is, as the lines of a table; it leaves the object. */
+static int take_shard(const array *a, int64_t input, json_t *meta, cr_facts *facts)
+{
+	static const char *const keys[][2] = {{"shard", "crocutaShard"},
+					      {"shard_input", "crocutaShardInput"}};
+	int code = CROCUTA_OK;
+
+	for (int i = 0; i < 2 && !code; i++) {
+		const char *value = json_string_value(json_object_get(meta, keys[i][0]));
+		char line[600];
+
+		if (!value)
+			continue;
+		snprintf(line, sizeof line, "##%s=%.500s", keys[i][1], value);
+		code = cr_facts_add_line(facts, path_of(a, input, 2), line, a->concat->error);
+		json_object_del(meta, keys[i][0]);
+	}
+	return code;
+}
+
 static int read_header(array *a, int64_t input)
 {
 	const char *path = path_of(a, input, 0);
@@ -158,6 +178,8 @@ static int read_header(array *a, int64_t input)
 			       "together with others; name several regions in one run, as VCF or a "
 			       "table",
 			       path);
+	if (!code)
+		code = take_shard(a, input, meta, &facts);
 	if (!code)
 		code = cr_facts_add_json(&facts, meta, a->concat->error);
 	if (code)

@@ -23,7 +23,7 @@ void cr_embed_log(const cr_embed *embed, int level, const char *format, ...)
 	embed->options.log(embed->options.user, level, line);
 }
 
-static int poll_caller(void *user, int64_t tokens_done, const char *contig)
+int cr_embed_poll(void *user, int64_t tokens_done, const char *contig)
 {
 	cr_embed *embed = user;
 	crocuta_progress progress = {.contig = contig,
@@ -36,7 +36,7 @@ static int poll_caller(void *user, int64_t tokens_done, const char *contig)
 	if (now - embed->polled < POLL_SECONDS)
 		return 0;
 	embed->polled = now;
-	if (embed->tokens_total > 0) {
+	if (embed->tokens_total > 0 && tokens_done >= 0) {
 		progress.bases_total = embed->report->bases;
 		progress.bases_done =
 			(int64_t)((double)progress.bases_total *
@@ -76,9 +76,8 @@ static int is_skipped(const cr_embed *embed, const cr_job_rows *rows, int64_t i)
 	       (double)rows->n_bases[i] >= embed->options.skip_n * (double)length;
 }
 
-static int take_rows(void *user, const cr_job_rows *rows, crocuta_error *error)
+int cr_embed_take_rows(cr_embed *embed, const cr_job_rows *rows, crocuta_error *error)
 {
-	cr_embed *embed = user;
 	int64_t first = 0, end = rows->start + rows->count * rows->job->bin;
 	int code;
 
@@ -97,6 +96,15 @@ static int take_rows(void *user, const cr_job_rows *rows, crocuta_error *error)
 	return write_run(embed, rows, first, rows->count - first, error);
 }
 
+static int take_new_rows(void *user, const cr_job_rows *rows, crocuta_error *error)
+{
+	int code = cr_embed_take_rows(user, rows, error);
+
+	if (!code)
+		cr_embed_keep_rows(user, rows);
+	return code;
+}
+
 static int open_embed(cr_embed *embed, const crocuta_model *model,
 		      const crocuta_embed_options *options, crocuta_embed_report *report,
 		      crocuta_error *error)
@@ -111,8 +119,8 @@ static int open_embed(cr_embed *embed, const crocuta_model *model,
 	embed->options = *options;
 	embed->report = report;
 	embed->error = error;
-	embed->passes_options.sink = take_rows;
-	embed->passes_options.poll = poll_caller;
+	embed->passes_options.sink = take_new_rows;
+	embed->passes_options.poll = cr_embed_poll;
 	embed->passes_options.user = embed;
 	code = crocuta_embed_check(options, error);
 	if (!code)
@@ -122,9 +130,13 @@ static int open_embed(cr_embed *embed, const crocuta_model *model,
 	return code ? code : cr_embed_open_input(embed);
 }
 
-static void close_embed(cr_embed *embed)
+static void close_embed(cr_embed *embed, int code)
 {
-	cr_passes_free(embed->passes); /* whose thread uses the writer */
+	cr_passes_free(embed->passes); /* whose thread uses the writer and the journal */
+	cr_resume_close(&embed->resume, code);
+	json_decref(embed->binding);
+	cr_free(embed->units);
+	cr_free(embed->unit_values);
 	if (embed->kind && embed->writer)
 		embed->kind->free(embed->writer);
 	crocuta_session_free(embed->session);
@@ -161,7 +173,7 @@ int crocuta_embed_plan(const crocuta_model *model, const crocuta_embed_options *
 		code = crocuta_session_plan(model, &embed.session_options, &plan, error);
 	if (!code)
 		code = count_and_check(&embed, &plan);
-	close_embed(&embed);
+	close_embed(&embed, code);
 	return code;
 }
 
@@ -214,6 +226,7 @@ static int start_writer(cr_embed *embed)
 	if (!embed->provenance)
 		return cr_fail(embed->error, CROCUTA_EMEMORY, "no memory for the provenance");
 	how.provenance = embed->provenance;
+	how.shard = embed->shard.shards > 1 ? &embed->shard : NULL;
 	return embed->kind->start(&how, &embed->writer, embed->error);
 }
 
@@ -227,7 +240,10 @@ static int run_session(cr_embed *embed)
 	if (code)
 		return code;
 	announce(embed);
-	code = cr_passes_new(&embed->passes_options, embed->session, &embed->passes, embed->error);
+	code = cr_embed_open_journal(embed, crocuta_session_get_plan(embed->session));
+	if (!code)
+		code = cr_passes_new(&embed->passes_options, embed->session, &embed->passes,
+				     embed->error);
 	if (!code)
 		code = start_writer(embed);
 	embed->begun = cr_wall_seconds();
@@ -269,7 +285,7 @@ int crocuta_embed_run(const crocuta_model *model, const crocuta_embed_options *o
 		code = run_session(&embed);
 	if (!code)
 		fill_report(&embed);
-	close_embed(&embed);
+	close_embed(&embed, code);
 	return code;
 }
 

@@ -4,6 +4,7 @@
 
 int cr_embed_contigs(cr_embed *embed)
 {
+	int64_t before = 0;
 	int code = CROCUTA_OK;
 
 	for (int64_t i = 0; i < embed->regions->count && !code; i++) {
@@ -11,7 +12,8 @@ int cr_embed_contigs(cr_embed *embed)
 		void *place[2] = {embed->reference, region};
 		cr_job job;
 
-		cr_embed_region_job(embed, region, &job);
+		if (!cr_embed_next_job(embed, i, &before, &job))
+			continue;
 		job.user = place;
 		code = cr_passes_add(embed->passes, &job, embed->error);
 	}

@@ -12,6 +12,8 @@
 #include "io/regions.h"
 #include "task/inputs.h"
 #include "task/passes.h"
+#include "task/resume.h"
+#include "task/shard.h"
 #include "task/writer.h"
 
 typedef struct cr_embed {
@@ -36,6 +38,15 @@ typedef struct cr_embed {
 	int64_t tokens_total; /* -1: unknown */
 	atomic_llong bases_out; /* written by the sink's thread, shown by the calling one */
 	int64_t rows_out;
+	/* shard of records: bases of all, and of those before the next one */
+	int64_t record_bases, record_before;
+	cr_shard_facts shard;
+	/* journal: a unit is a row */
+	cr_resume resume;
+	json_t *binding;
+	int64_t unit_bytes;
+	char *units;        /* of the calling thread while it takes over, then of the sink's */
+	float *unit_values;
 	double polled, opened, begun; /* clock */
 } cr_embed;
 
@@ -66,6 +77,31 @@ int cr_embed_records(cr_embed *embed);
 
 /* The job of a region of the reference (bin settled). */
 void cr_embed_region_job(const cr_embed *embed, const cr_region *region, cr_job *job);
+
+/* The number-th region's part of this shard as a job; `before`: bases of those before it, moved on. 0: it
+ * has none. */
+int cr_embed_next_job(const cr_embed *embed, int64_t number, int64_t *before, cr_job *job);
+
+/* Facts of a shard of regions; of records, which are walked and opened again. */
+void cr_embed_count_shard(cr_embed *embed);
+int cr_embed_shard_records(cr_embed *embed);
+
+/* The next record: is it of this shard? */
+int cr_embed_is_mine(cr_embed *embed, int64_t bases);
+
+/* (Again) from the start. */
+int cr_embed_open_records(cr_embed *embed);
+
+/* Ask the caller whether to go on; tokens_done -1: not computing yet. */
+int cr_embed_poll(void *embed, int64_t tokens_done, const char *contig);
+
+/* The journal: opened before the passes; rows of it, as a cr_known_fn; rows for it. */
+int cr_embed_open_journal(cr_embed *embed, const crocuta_plan *plan);
+int64_t cr_embed_known_rows(void *embed, const cr_job *job, crocuta_error *error);
+void cr_embed_keep_rows(cr_embed *embed, const cr_job_rows *rows);
+
+/* Rows to the writer, a cr_rows_sink but that they are not kept. */
+int cr_embed_take_rows(cr_embed *embed, const cr_job_rows *rows, crocuta_error *error);
 
 /* The object that goes into every output; NULL when memory is short. */
 json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan);

@@ -18,6 +18,7 @@ void crocuta_embed_options_init(crocuta_embed_options *options)
 	options->bin = -1;
 	options->pool = "mean";
 	crocuta_session_options_init(&options->session);
+	crocuta_journal_options_init(&options->journal);
 }
 
 static int one_of(const char *word, const char *list)
@@ -84,6 +85,8 @@ static int check_combinations(const crocuta_embed_options *o, crocuta_error *err
 		wrong = "a track comes from the last layer; leave --layer out";
 	else if (!o->track && o->classes)
 		wrong = "--classes belongs to --track";
+	else if (o->shards > 1 && !cr_input_is_regular(o->input))
+		wrong = "--shard counts the input first, so it has to be a file, not a stream";
 	else if ((o->fai || o->gzi) && !strcmp(o->input, "-"))
 		wrong = "--fai-idx and --gzi-idx belong to a FASTA file, not to a stream";
 	return wrong ? cr_fail(error, CROCUTA_EARG, "%s", wrong) : CROCUTA_OK;
@@ -128,6 +131,11 @@ int cr_embed_choose_writer(const crocuta_embed_options *o, const cr_writer_kind 
 		return cr_fail(error, CROCUTA_EARG,
 			       "%s needs places on contigs; records and reads go into tsv",
 			       kind->name);
+	if (kind->listed && o->shards > 1)
+		return cr_fail(error, CROCUTA_EARG,
+			       "%s is written in one go with all its contigs, so not in shards; write "
+			       "bedgraph, put the shards together and turn that into %s",
+			       kind->name, kind->name);
 	if (kind->listed && !strcmp(o->input, "-"))
 		return cr_fail(error, CROCUTA_EARG,
 			       "%s needs the contigs in advance, which a stream has not; write "
@@ -179,6 +187,10 @@ int crocuta_embed_check(const crocuta_embed_options *options, crocuta_error *err
 		code = check_combinations(options, error);
 	if (!code)
 		code = cr_embed_choose_writer(options, &kind, error);
+	if (!code)
+		code = cr_check_output_options(options->shard, options->shards, NULL, error);
+	if (!code)
+		code = cr_resume_check(&options->journal, options->output, error);
 	if (!code)
 		code = crocuta_device_check(options->session.device, error);
 	if (!code)

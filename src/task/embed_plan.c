@@ -38,12 +38,21 @@ static int open_reference(cr_embed *embed)
 	return code;
 }
 
+int cr_embed_open_records(cr_embed *embed)
+{
+	const crocuta_embed_options *o = &embed->options;
+	cr_records_options how = {.reference = o->reference, .allow_truncated = o->allow_truncated};
+
+	cr_records_close(embed->records);
+	embed->records = NULL;
+	return cr_records_open(o->input, &how, &embed->records, embed->error);
+}
+
 /* Read it as records first: the content says what it is. */
 static int open_records(cr_embed *embed)
 {
 	const crocuta_embed_options *o = &embed->options;
-	cr_records_options how = {.reference = o->reference, .allow_truncated = o->allow_truncated};
-	int code = cr_records_open(o->input, &how, &embed->records, embed->error);
+	int code = cr_embed_open_records(embed);
 
 	if (code)
 		return code;
@@ -100,6 +109,8 @@ int cr_embed_open_input(cr_embed *embed)
 		code = open_reference(embed);
 	} else {
 		code = check_records(embed);
+		if (!code && o->shards > 1)
+			code = cr_embed_shard_records(embed);
 	}
 	if (o->bin < 0)
 		o->bin = embed->by_record ? 0 : o->track ? 1 : 128;
@@ -150,8 +161,9 @@ static void count_regions(cr_embed *embed, const crocuta_plan *plan)
 {
 	crocuta_embed_report *report = embed->report;
 	cr_passes_options *p = &embed->passes_options;
+	int64_t before = 0;
 
-	report->bases = embed->regions->bases;
+	report->bases = 0;
 	report->regions = embed->regions->count;
 	report->windows = report->tokens = report->rows = 0;
 	p->longest_rows = 1;
@@ -160,9 +172,15 @@ static void count_regions(cr_embed *embed, const crocuta_plan *plan)
 		int64_t windows, tokens, rows;
 		cr_job job;
 
-		cr_embed_region_job(embed, &embed->regions->items[i], &job);
+		if (!cr_embed_next_job(embed, i, &before, &job))
+			continue;
+		if (!job.to) {
+			job.from = job.start;
+			job.to = job.end;
+		}
 		cr_passes_count(p, plan, &job, &windows, &tokens);
-		rows = (job.end - job.start - 1) / job.bin + 1;
+		rows = (job.to - job.from - 1) / job.bin + 1;
+		report->bases += job.to - job.from;
 		report->windows += windows;
 		report->tokens += tokens;
 		report->rows += rows;
@@ -197,6 +215,8 @@ int cr_embed_count(cr_embed *embed, const crocuta_plan *plan)
 		if (code)
 			return code;
 		count_regions(embed, plan);
+		if (o->shards > 1)
+			cr_embed_count_shard(embed);
 		report->output_bytes = embed->kind->bytes(report->rows, report->columns, o->half);
 	}
 	report->plan = *plan;

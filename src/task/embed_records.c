@@ -55,7 +55,8 @@ int cr_embed_records(cr_embed *embed)
 		code = cr_records_next(embed->records, &record, embed->error);
 		if (code || !record)
 			break;
-		code = add_record(embed, record);
+		if (cr_embed_is_mine(embed, record->length))
+			code = add_record(embed, record);
 	}
 	if (!code)
 		code = cr_passes_finish(embed->passes, embed->error);

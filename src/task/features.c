@@ -150,6 +150,26 @@ static int fetch_oriented(void *user, int64_t start, int64_t end, char *out, cro
 	return code;
 }
 
+/* The item that a job was made of, without its bases. */
+static cr_feature_item item_of(const cr_job *job)
+{
+	return (cr_feature_item){.contig = job->contig,
+				 .name = job->name,
+				 .strand = job->strand,
+				 .start = job->origin,
+				 .end = job->origin + job->contig_length,
+				 .tag = job->tag};
+}
+
+static int64_t known_rows(void *user, const cr_job *job, crocuta_error *error)
+{
+	const cr_feature_stream *stream = user;
+	const cr_feature_item item = item_of(job);
+	int known = stream->options.known(stream->options.user, &item, error);
+
+	return known < 0 ? known : known ? (job->end - job->start - 1) / job->bin + 1 : 0;
+}
+
 static cr_job job_of(const cr_feature_stream *stream, const cr_feature_item *item)
 {
 	const crocuta_feature_form *form = &stream->options.form;
@@ -193,12 +213,7 @@ static int take_rows(void *user, const cr_job_rows *rows, crocuta_error *error)
 	const int64_t part = (rows->start - job->start) / job->bin;
 	const int64_t count = rows->count * stream->columns;
 	float *out = stream->vector + part * stream->columns;
-	cr_feature_item item = {.contig = job->contig,
-				.name = job->name,
-				.strand = job->strand,
-				.start = job->origin,
-				.end = job->origin + job->contig_length,
-				.tag = job->tag};
+	cr_feature_item item = item_of(job);
 
 	if (!part)
 		stream->n_bases = 0;
@@ -214,6 +229,7 @@ static int take_rows(void *user, const cr_job_rows *rows, crocuta_error *error)
 		for (int64_t i = 0; i < stream->columns; i++)
 			out[i] = (float)((double)out[i] * (double)vectors);
 	}
+	item.mark = rows->mark;
 	return stream->options.sink(stream->options.user, &item, stream->vector, stream->n_bases,
 				    error);
 }
@@ -250,6 +266,9 @@ int cr_feature_stream_new(const crocuta_model *model, const cr_feature_options *
 		stream->passes_options.sink = take_rows;
 		stream->passes_options.poll = poll_caller;
 		stream->passes_options.user = stream;
+		stream->passes_options.marked = options->marked;
+		stream->passes_options.expected = options->expected;
+		stream->passes_options.known = options->known ? known_rows : NULL;
 		code = cr_passes_new(&stream->passes_options, stream->session, &stream->passes,
 				     error);
 	}

@@ -19,6 +19,7 @@ typedef struct cr_feature_item {
 	char strand;               /* '-': the reverse complement of [start, end) is read */
 	int64_t start, end;        /* on the contig */
 	int64_t tag;               /* handed through */
+	cr_journal_mark mark;      /* to the sink: the input read by the time it was ready */
 	cr_fetch_fn *fetch;        /* bases [start, end) of the contig, forward strand */
 	void *user;
 } cr_feature_item;
@@ -27,6 +28,10 @@ typedef struct cr_feature_item {
  * a time, in order. item->fetch must not be used. */
 typedef int cr_feature_sink(void *user, const cr_feature_item *item, const float *features,
 			    int64_t n_bases, crocuta_error *error);
+
+/* Is the item's answer known from an earlier run (1, and it has been taken) or not (0)? -code: failed. As
+ * cr_known_fn. */
+typedef int cr_known_item_fn(void *user, const cr_feature_item *item, crocuta_error *error);
 
 typedef struct cr_feature_options {
 	crocuta_feature_form form; /* layer settled */
@@ -39,7 +44,10 @@ typedef struct cr_feature_options {
 	crocuta_log_fn *log;
 	cr_feature_sink *sink;
 	cr_poll_fn *poll; /* may be NULL */
-	void *user;       /* of sink and poll */
+	int marked;       /* as in cr_passes_options; then `known` too */
+	cr_journal_mark expected;
+	cr_known_item_fn *known;
+	void *user;       /* of sink, poll and known */
 	void *log_user;   /* of log */
 } cr_feature_options;
 

@@ -12,6 +12,7 @@
 #include "model/head.h"
 #include "model/network.h"
 #include "seq/windows.h"
+#include "task/digest64.h"
 #include "task/passes_internal.h"
 
 /* Sequences and tokens of a batch. Many short records share a call, and a call has several of what
@@ -128,12 +129,47 @@ static cr_windows grid_of(const cr_passes_options *options, const cr_job *job, i
 	return grid;
 }
 
+/* The windows of one strand that the rows asked for need: [next, end) of the grid. */
+typedef struct strand_windows {
+	cr_windows grid;
+	int64_t next, end;
+} strand_windows;
+
+/* Does the window report nothing in [from, to) of the job? */
+static int is_apart(const cr_window *window, int64_t from, int64_t to)
+{
+	return window->report_end <= from || window->report_start >= to;
+}
+
+static strand_windows windows_of(const cr_passes_options *options, const cr_job *job, int reverse)
+{
+	strand_windows result = {.grid = grid_of(options, job, reverse)};
+	const int64_t from = job->to ? job->from : job->start, to = job->to ? job->to : job->end;
+
+	if (!cr_strand_used(options->strands, reverse))
+		return result;
+	result.end = cr_windows_count(&result.grid);
+	for (; result.next < result.end; result.next++) {
+		const cr_window window = cr_windows_get(&result.grid, result.next);
+
+		if (!is_apart(&window, from, to))
+			break;
+	}
+	for (; result.end > result.next; result.end--) {
+		const cr_window window = cr_windows_get(&result.grid, result.end - 1);
+
+		if (!is_apart(&window, from, to))
+			break;
+	}
+	return result;
+}
+
 void cr_passes_count(const cr_passes_options *options, const crocuta_plan *plan, const cr_job *job,
 		     int64_t *windows, int64_t *tokens)
 {
 	*windows = *tokens = 0;
 	for (int reverse = 0; reverse < 2; reverse++) {
-		cr_windows grid;
+		strand_windows strand;
 		int64_t count, length;
 
 		if (!cr_strand_used(options->strands, reverse))
@@ -145,9 +181,9 @@ void cr_passes_count(const cr_passes_options *options, const crocuta_plan *plan,
 			*tokens += span.end - span.start;
 			continue;
 		}
-		grid = grid_of(options, job, reverse);
-		count = cr_windows_count(&grid);
-		length = cr_smaller(options->window, grid.end - grid.start);
+		strand = windows_of(options, job, reverse);
+		count = strand.end - strand.next;
+		length = cr_smaller(options->window, strand.grid.end - strand.grid.start);
 		*windows += count;
 		*tokens += count * (length + options->cls + options->sep);
 	}
@@ -213,6 +249,7 @@ int cr_passes_new(const cr_passes_options *options, crocuta_session *session, cr
 		passes->pooling.kind = kinds[options->pool];
 		passes->filling = &passes->batches[0];
 		passes->active_job = passes->active_item = -1;
+		passes->mark.digest = CR_DIGEST64;
 	}
 	if (!passes || allocate(passes)) {
 		cr_passes_free(passes);
@@ -307,48 +344,105 @@ static int add_segments(cr_passes *passes, const cr_item *item, crocuta_error *e
 	return CROCUTA_OK;
 }
 
-static int add_window(cr_passes *passes, int64_t number, const cr_window *window, int reverse,
-		      int last_of_job, crocuta_error *error)
+void cr_passes_read(cr_passes *passes, const uint8_t *tokens, int64_t count)
+{
+	if (passes->options.marked)
+		passes->mark.digest = cr_digest64(passes->mark.digest, tokens, (size_t)count);
+}
+
+int cr_passes_compare(const cr_passes *passes, crocuta_error *error)
+{
+	const cr_journal_mark *expected = &passes->options.expected;
+
+	if (passes->mark.windows != expected->windows || passes->mark.digest == expected->digest ||
+	    !expected->windows)
+		return CROCUTA_OK;
+	return cr_fail(error, CROCUTA_EREFUSED,
+		       "\"%.100s\": these are not the bases that the earlier run has read; give the same "
+		       "input, or leave --resume out to begin anew",
+		       cr_passes_job(passes, passes->job_count - 1)->contig);
+}
+
+/* What one window of a job needs to be read. */
+typedef struct window_place {
+	int64_t job;
+	cr_window window;
+	int reverse, last_of_job;
+	int known; /* its rows are there: it is read and not computed */
+} window_place;
+
+/* Tokens of the window at `tokens`, and what they mean. */
+static int read_window(cr_passes *passes, const window_place *place, uint8_t *tokens,
+		       cr_reader *reader, crocuta_error *error)
 {
 	const cr_passes_options *options = &passes->options;
-	const cr_job *job = cr_passes_job(passes, number);
-	int64_t bases = window->end - window->start;
-	int64_t length = bases + options->cls + options->sep;
+	const cr_job *job = cr_passes_job(passes, place->job);
+	const cr_window *window = &place->window;
+	const int64_t bases = window->end - window->start;
 	cr_span span = {window->start, window->end}, counted = {0, 0};
-	cr_batch *batch;
-	cr_item *item;
-	uint8_t *tokens;
-	int code = has_room(passes, length) ? cr_worker_poll(passes, error)
-					    : cr_worker_submit(passes, error);
+	int code;
 
-	if (code)
-		return code;
-	batch = passes->filling;
-	tokens = batch->tokens + batch->tokens_used;
-	item = &batch->items[batch->item_count];
-	item->job = number;
-	item->last_of_job = last_of_job;
-	item->tokens_before = batch->tokens_used;
-	item->reader = (cr_reader){.reverse = reverse,
-				   .start = window->start,
-				   .end = window->end,
-				   .lead = options->cls,
-				   .length = length,
-				   .tokens = tokens,
-				   .mask = INT64_MAX};
-	item->reader.report.start = cr_larger(window->report_start, job->start);
-	item->reader.report.end = cr_smaller(window->report_end, job->end);
-	if (reverse == !cr_strand_used(options->strands, 0))
-		counted = item->reader.report;
+	*reader = (cr_reader){.reverse = place->reverse,
+			      .start = window->start,
+			      .end = window->end,
+			      .lead = options->cls,
+			      .length = bases + options->cls + options->sep,
+			      .tokens = tokens,
+			      .mask = INT64_MAX};
+	reader->report.start = cr_larger(window->report_start, job->start);
+	reader->report.end = cr_smaller(window->report_end, job->end);
+	if (place->reverse == !cr_strand_used(options->strands, 0))
+		counted = reader->report;
 	if (options->cls)
 		tokens[0] = (uint8_t)options->vocabulary->start;
 	if (options->sep)
-		tokens[length - 1] = (uint8_t)options->vocabulary->end;
+		tokens[reader->length - 1] = (uint8_t)options->vocabulary->end;
 	code = cr_passes_encode(passes, job, &span, &counted, tokens + options->cls, error);
 	if (code)
 		return code;
-	if (reverse)
+	if (place->reverse)
 		cr_tokens_reverse_complement(options->vocabulary, tokens + options->cls, bases);
+	passes->mark.windows++;
+	cr_passes_read(passes, tokens, reader->length);
+	return cr_passes_compare(passes, error);
+}
+
+/* Read behind those of the batch, and not kept. */
+static int pass_window(cr_passes *passes, const window_place *place, crocuta_error *error)
+{
+	cr_batch *batch = passes->filling;
+	cr_reader reader;
+	int code = read_window(passes, place, batch->tokens + batch->tokens_used, &reader, error);
+
+	if (code)
+		return code;
+	passes->counts.tokens += reader.length;
+	passes->counts.windows++;
+	return CROCUTA_OK;
+}
+
+static int add_window(cr_passes *passes, const window_place *place, crocuta_error *error)
+{
+	const cr_passes_options *options = &passes->options;
+	int64_t length = place->window.end - place->window.start + options->cls + options->sep;
+	cr_batch *batch;
+	cr_item *item;
+	int code = has_room(passes, length) ? cr_worker_poll(passes, error)
+					    : cr_worker_submit(passes, error);
+
+	if (!code && place->known)
+		return pass_window(passes, place, error);
+	if (code)
+		return code;
+	batch = passes->filling;
+	item = &batch->items[batch->item_count];
+	item->job = place->job;
+	item->last_of_job = place->last_of_job;
+	item->tokens_before = batch->tokens_used;
+	code = read_window(passes, place, batch->tokens + batch->tokens_used, &item->reader, error);
+	if (code)
+		return code;
+	item->mark = passes->mark;
 	cr_reader_report_from(passes, &item->reader);
 	code = options->pooled ? add_segments(passes, item, error) : CROCUTA_OK;
 	batch->tokens_used += length;
@@ -356,40 +450,41 @@ static int add_window(cr_passes *passes, int64_t number, const cr_window *window
 	return code;
 }
 
-static int add_windows(cr_passes *passes, int64_t number, crocuta_error *error)
+/* Windows of both strands in the order in which their reported ranges start. `known`: rows of the bases
+ * before that one are there. */
+static int add_windows(cr_passes *passes, int64_t number, int64_t known, crocuta_error *error)
 {
 	const cr_passes_options *options = &passes->options;
 	const cr_job *job = cr_passes_job(passes, number);
-	int64_t count[2] = {0, 0}, next[2] = {0, 0};
-	cr_windows grid[2];
+	strand_windows strand[2];
+	int code = CROCUTA_OK;
 
-	for (int reverse = 0; reverse < 2; reverse++) {
-		grid[reverse] = grid_of(options, job, reverse);
-		if (cr_strand_used(options->strands, reverse))
-			count[reverse] = cr_windows_count(&grid[reverse]);
-	}
-	if ((options->cls || options->sep) && (count[0] > 1 || count[1] > 1))
+	for (int reverse = 0; reverse < 2; reverse++)
+		strand[reverse] = windows_of(options, job, reverse);
+	if ((options->cls || options->sep) &&
+	    (strand[0].end - strand[0].next > 1 || strand[1].end - strand[1].next > 1))
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "record \"%.100s\" has %lld bases, more than the window of %lld: "
 			       "--special-tokens needs whole records",
 			       job->contig, (long long)job->end, (long long)options->window);
-	while (next[0] < count[0] || next[1] < count[1]) {
+	passes->jobs[number % passes->jobs_max].from = known;
+	while (!code && (strand[0].next < strand[0].end || strand[1].next < strand[1].end)) {
+		window_place place = {.job = number};
 		cr_window window[2];
-		int which, code;
 
 		for (int reverse = 0; reverse < 2; reverse++)
-			window[reverse] = cr_windows_get(&grid[reverse], next[reverse]);
-		if (next[0] == count[0] || next[1] == count[1])
-			which = next[0] == count[0];
+			window[reverse] = cr_windows_get(&strand[reverse].grid, strand[reverse].next);
+		if (strand[0].next == strand[0].end || strand[1].next == strand[1].end)
+			place.reverse = strand[0].next == strand[0].end;
 		else
-			which = window[1].report_start < window[0].report_start;
-		next[which]++;
-		code = add_window(passes, number, &window[which], which,
-				  next[0] == count[0] && next[1] == count[1], error);
-		if (code)
-			return code;
+			place.reverse = window[1].report_start < window[0].report_start;
+		strand[place.reverse].next++;
+		place.window = window[place.reverse];
+		place.known = known >= job->to || place.window.report_end <= known;
+		place.last_of_job = strand[0].next == strand[0].end && strand[1].next == strand[1].end;
+		code = add_window(passes, &place, error);
 	}
-	return CROCUTA_OK;
+	return code;
 }
 
 /* Keep a copy of the job in the ring of those that still have windows waiting. */
@@ -400,6 +495,10 @@ static int keep_job(cr_passes *passes, const cr_job *job, crocuta_error *error)
 	cr_free((void *)kept->contig);
 	cr_free((void *)kept->name);
 	*kept = *job;
+	if (!kept->to) {
+		kept->from = kept->start;
+		kept->to = kept->end;
+	}
 	kept->contig = cr_strdup(job->contig);
 	kept->name = job->name ? cr_strdup(job->name) : NULL;
 	if (!kept->contig || (job->name && !kept->name))
@@ -407,18 +506,41 @@ static int keep_job(cr_passes *passes, const cr_job *job, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
-int cr_passes_add(cr_passes *passes, const cr_job *job, crocuta_error *error)
+/* Base before which all rows of the job are known; its name and place are part of the input read. */
+static int find_known(cr_passes *passes, const cr_job *job, int64_t *known, crocuta_error *error)
 {
-	int64_t number = passes->job_count;
-	int code = keep_job(passes, job, error), earlier;
+	const int64_t place[3] = {job->start, job->end, job->bin};
+	int64_t rows;
+
+	*known = job->from;
+	if (!passes->options.marked)
+		return CROCUTA_OK;
+	cr_passes_read(passes, (const uint8_t *)job->contig, (int64_t)strlen(job->contig) + 1);
+	cr_passes_read(passes, (const uint8_t *)place, sizeof place);
+	rows = passes->options.known ? passes->options.known(passes->options.user, job, error) : 0;
+	if (rows < 0)
+		return (int)-rows;
+	*known = cr_smaller(job->from + rows * job->bin, job->to);
+	return CROCUTA_OK;
+}
+
+int cr_passes_add(cr_passes *passes, const cr_job *added, crocuta_error *error)
+{
+	const int64_t number = passes->job_count;
+	const cr_job *job = cr_passes_job(passes, number);
+	int code = keep_job(passes, added, error), earlier;
+	int64_t known;
 
 	if (code)
 		return code;
 	passes->job_count++;
-	passes->counts.bases += job->end - job->start;
+	passes->counts.bases += job->to - job->from;
+	code = find_known(passes, job, &known, error);
+	if (code)
+		return code;
 	if (passes->options.stream)
-		return cr_stream_run(passes, number, error);
-	code = add_windows(passes, number, error);
+		return cr_stream_run(passes, number, known, error);
+	code = add_windows(passes, number, known, error);
 	if (code && code != CROCUTA_ESTOPPED) {
 		/* what is wrong with bases before these comes first */
 		crocuta_error mine = *error;
@@ -442,7 +564,13 @@ int cr_passes_finish(cr_passes *passes, crocuta_error *error)
 
 	if (!passes->options.stream)
 		code = cr_worker_submit(passes, error);
-	return code ? code : cr_passes_wait(passes, error);
+	if (!code)
+		code = cr_passes_wait(passes, error);
+	if (!code && passes->mark.windows < passes->options.expected.windows)
+		code = cr_fail(error, CROCUTA_EREFUSED,
+			       "the input ends before what the earlier run has read of it; give the same "
+			       "input, or leave --resume out to begin anew");
+	return code;
 }
 
 cr_passes_counts cr_passes_get_counts(const cr_passes *passes)

@@ -13,6 +13,7 @@
 #include <crocuta/embed.h>
 #include <crocuta/head.h>
 
+#include "io/journal.h"
 #include "seq/tokens.h"
 #include "task/bins.h"
 #include "task/scalar.h"
@@ -26,7 +27,8 @@ typedef struct cr_job {
 	char strand;          /* of the region: '+', '-' or '.' */
 	int64_t contig_index; /* -1: none */
 	int64_t contig_length;
-	int64_t start, end; /* to report on */
+	int64_t start, end; /* to report on; where windows lie follows from these */
+	int64_t from, to;   /* only the rows of these bases, whole rows: [from, to); both 0: all */
 	int64_t bin;        /* bases a row */
 	int64_t origin, tag; /* the caller's, handed through */
 	cr_fetch_fn *fetch; /* called before cr_passes_add returns only */
@@ -41,9 +43,16 @@ typedef struct cr_job_rows {
 	int64_t count, columns;
 	const float *values;    /* (count, columns) */
 	const int64_t *n_bases; /* (count) */
+	cr_journal_mark mark;   /* with options.marked: the input read by the time they were ready */
+	int whole;              /* a later run can begin behind them */
 } cr_job_rows;
 /* One call at a time, but on another thread than the one that calls cr_passes_add. */
 typedef int cr_rows_sink(void *user, const cr_job_rows *rows, crocuta_error *error);
+
+/* How many of the first rows of a job (of those asked for) the caller has already, from a run that ended
+ * early? They are not computed and do not reach the sink. Asked on the calling thread when the job is
+ * added; jobs with known rows come before all others. Negative: -code of a failure, recorded. */
+typedef int64_t cr_known_fn(void *user, const cr_job *job, crocuta_error *error);
 
 /* Poll for a stop, on the calling thread; nonzero ends the run with CROCUTA_ESTOPPED. */
 typedef int cr_poll_fn(void *user, int64_t tokens_done, const char *contig);
@@ -63,9 +72,12 @@ typedef struct cr_passes_options {
 	int pooled; /* the session pools vectors, and hands over a segment of a row at a time: not
 		       with a scalar or a stream, for jobs of one row or bins of POOLED_BIN or
 		       more */
+	int marked; /* digest the input */
+	cr_journal_mark expected; /* what it has to be at that place; windows 0: nothing is known */
+	cr_known_fn *known; /* or NULL */
 	cr_rows_sink *sink;
 	cr_poll_fn *poll;
-	void *user; /* of both */
+	void *user; /* of the three */
 } cr_passes_options;
 
 /* From this size of a bin on a pooled vector is smaller than the rows it is made of. */
@@ -101,7 +113,8 @@ CROCUTA_CHECKED int cr_passes_new(const cr_passes_options *options, crocuta_sess
 				  cr_passes **passes, crocuta_error *error);
 void cr_passes_free(cr_passes *passes);
 
-/* One more job; full batches begin to run. error must not be NULL. */
+/* One more job; full batches begin to run. EREFUSED: the input is not what was expected. error must not
+ * be NULL. */
 CROCUTA_CHECKED int cr_passes_add(cr_passes *passes, const cr_job *job, crocuta_error *error);
 
 /* Until all that has begun to run is done. */

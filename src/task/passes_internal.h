@@ -33,6 +33,7 @@ typedef struct cr_item {
 	int64_t job;
 	int64_t tokens_before; /* in the batch */
 	int last_of_job;
+	cr_journal_mark mark; /* this window read */
 } cr_item;
 
 typedef struct cr_batch {
@@ -67,6 +68,7 @@ struct cr_passes {
 	cr_batch batches[2], *filling;
 	int64_t items_max, token_capacity, ends_capacity;
 	int64_t tokens_wanted; /* in the batch that is being filled */
+	cr_journal_mark mark;  /* what was read */
 	char *letters;
 	cr_worker_thread worker;
 	/* the worker's while it runs; without one the calling thread's */
@@ -102,6 +104,10 @@ CROCUTA_CHECKED int cr_worker_poll(cr_passes *passes, crocuta_error *error);
 cr_bins_options cr_passes_bins_options(cr_passes *passes, const cr_passes_options *options,
 				       int64_t job_rows);
 
+/* With options.marked: what was read joins the digest; is it what was expected at this place? EREFUSED. */
+void cr_passes_read(cr_passes *passes, const uint8_t *tokens, int64_t count);
+CROCUTA_CHECKED int cr_passes_compare(const cr_passes *passes, crocuta_error *error);
+
 int cr_passes_activate(cr_passes *passes, int64_t number);
 const cr_job *cr_passes_job(const cr_passes *passes, int64_t number);
 const cr_job *cr_passes_active(const cr_passes *passes);
@@ -133,6 +139,7 @@ int cr_reader_segment(cr_passes *passes, const cr_reader *reader, int64_t from, 
 int64_t cr_stream_buffer_bytes(const crocuta_plan *plan);
 int cr_stream_allocate(cr_passes *passes);
 cr_stream_span cr_stream_span_of(const crocuta_plan *plan, const cr_job *job, int reverse);
-int cr_stream_run(cr_passes *passes, int64_t number, crocuta_error *error);
+/* known: rows of the bases before that one are there; when that is all, the job is only read. */
+int cr_stream_run(cr_passes *passes, int64_t number, int64_t known, crocuta_error *error);
 
 #endif

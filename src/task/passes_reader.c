@@ -52,7 +52,9 @@ static int take(cr_passes *passes, const cr_reader *reader, int64_t t, const flo
 			return 0;
 		vector.position = reader->start; /* the record's only row */
 	} else if (vector.position < reader->report.start ||
-		   vector.position >= reader->report.end) {
+		   vector.position >= reader->report.end ||
+		   vector.position < cr_passes_active(passes)->from ||
+		   vector.position >= cr_passes_active(passes)->to) {
 		return 0;
 	} else {
 		vector.is_n = is_n(passes, token);
@@ -152,6 +154,8 @@ int cr_reader_segment(cr_passes *passes, const cr_reader *reader, int64_t from, 
 	if (passes->options.pool_specials) {
 		segment.start = reader->start;
 		segment.end = reader->end;
+	} else if (first < cr_passes_active(passes)->from || first >= cr_passes_active(passes)->to) {
+		return 0; /* rows are not cut: all of the segment lies outside */
 	}
 	if (!cr_all_finite_doubles(values, passes->options.width))
 		return cr_fail(passes->error, CROCUTA_ENUMERIC,

@@ -17,7 +17,7 @@
 
 static int64_t rows_of(const cr_job *job)
 {
-	return (job->end - job->start - 1) / job->bin + 1;
+	return (job->to - job->from - 1) / job->bin + 1;
 }
 
 /* Rows that may have to wait at once. */
@@ -70,7 +70,7 @@ int cr_passes_activate(cr_passes *passes, int64_t number)
 			return cr_fail(passes->error, CROCUTA_EMEMORY, "no memory for %lld rows",
 				       (long long)options.capacity);
 	}
-	cr_bins_start(passes->bins, job->start, job->end, job->bin,
+	cr_bins_start(passes->bins, job->from, job->to, job->bin,
 		      passes->options.pool_specials ? passes->options.cls + passes->options.sep
 						    : 0);
 	passes->active_job = number;
@@ -90,10 +90,16 @@ int cr_passes_rows_out(void *user, int64_t first, int64_t count, const float *va
 	cr_job_rows rows = {.job = cr_passes_active(passes),
 			    .count = count,
 			    .values = values,
-			    .n_bases = n_bases};
+			    .n_bases = n_bases,
+			    .mark = passes->mark,
+			    .whole = 1};
 	cr_bins_options options = cr_passes_bins_options(passes, &passes->options, 1);
 
-	rows.start = rows.job->start + first * rows.job->bin;
+	rows.start = rows.job->from + first * rows.job->bin;
+	if (passes->options.stream) /* the state behind them is gone with the run */
+		rows.whole = first + count == rows_of(rows.job);
+	else
+		rows.mark = passes->running->items[passes->active_item].mark;
 	rows.columns = cr_bins_columns(&options);
 	return passes->options.sink(passes->options.user, &rows, passes->error);
 }

@@ -83,12 +83,26 @@ static int load(cr_passes *passes, const cr_job *job, int64_t from, int64_t coun
 		return code;
 	if (reader->reverse)
 		cr_tokens_reverse_complement(passes->options.vocabulary, out, count);
+	cr_passes_read(passes, out, count);
 	for (int64_t i = 0; i < count; i++)
 		passes->history[(from + i) & passes->history_mask] = out[i];
 	return CROCUTA_OK;
 }
 
-static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta_error *error)
+/* `fed` tokens of the chunk through the session. */
+static int feed(cr_passes *passes, int64_t fed, int last, crocuta_error *error)
+{
+	const double start = cr_wall_seconds();
+	int code = crocuta_session_stream(passes->session, passes->tokens, fed, last, &passes->request,
+					  error);
+
+	passes->model_seconds += cr_wall_seconds() - start;
+	return code;
+}
+
+/* compute 0: only read what an earlier run has computed. */
+static int run_strand(cr_passes *passes, const cr_job *job, int reverse, int compute,
+		      crocuta_error *error)
 {
 	cr_stream_span span = cr_stream_span_of(passes->plan, job, reverse);
 	int64_t total = span.end - span.start, loaded = 0, carried = 0;
@@ -104,25 +118,20 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 	crocuta_session_stream_reset(passes->session);
 	passes->request.rows = rows_of_stream;
 	while (loaded < total) {
-		int64_t count = total - loaded < passes->chunk ? total - loaded : passes->chunk;
-		double start;
-		int64_t fed;
+		int64_t count = total - loaded < passes->chunk ? total - loaded : passes->chunk, fed;
 
 		code = load(passes, job, loaded, count, passes->tokens + carried, error);
 		if (code)
 			return code;
-		if (!loaded)
+		if (!loaded && compute)
 			code = cr_reader_begin(passes, &passes->reader);
 		loaded += count;
 		/* one token stays behind: the row before it scores it */
 		fed = carried + count - (loaded < total);
 		if (!code)
 			code = cr_passes_poll(passes, passes->counts.tokens + loaded - count);
-		start = cr_wall_seconds();
-		if (!code)
-			code = crocuta_session_stream(passes->session, passes->tokens, fed,
-						      loaded == total, &passes->request, error);
-		passes->model_seconds += cr_wall_seconds() - start;
+		if (!code && compute)
+			code = feed(passes, fed, loaded == total, error);
 		if (code)
 			return code;
 		carried = loaded < total;
@@ -134,21 +143,28 @@ static int run_strand(cr_passes *passes, const cr_job *job, int reverse, crocuta
 	return CROCUTA_OK;
 }
 
-int cr_stream_run(cr_passes *passes, int64_t number, crocuta_error *error)
+int cr_stream_run(cr_passes *passes, int64_t number, int64_t known, crocuta_error *error)
 {
-	int code;
+	cr_job *job = &passes->jobs[number % passes->jobs_max];
+	const int compute = known < job->to;
+	int code = CROCUTA_OK;
 
 	passes->error = error;
 	passes->active_job = -1; /* the ring holds one job */
-	code = cr_passes_activate(passes, number);
+	passes->mark.windows++;
+	job->from = known;
+	if (compute)
+		code = cr_passes_activate(passes, number);
+	else
+		passes->active_job = number;
 	if (code)
 		return code;
 	for (int reverse = 1; reverse >= 0 && !code; reverse--)
 		if (cr_strand_used(passes->options.strands, reverse))
-			code = run_strand(passes, cr_passes_active(passes), reverse, error);
-	if (!code)
+			code = run_strand(passes, cr_passes_active(passes), reverse, compute, error);
+	if (!code && compute)
 		code = cr_bins_flush(passes->bins, 1);
 	if (code == CROCUTA_EINTERNAL)
 		cr_fail(error, code, "a stream ended before its last row");
-	return code;
+	return code ? code : cr_passes_compare(passes, error);
 }

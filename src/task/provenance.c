@@ -176,7 +176,8 @@ static void add_rows(json_t *object, const cr_embed *embed)
 	json_object_set_new(object, "skip_n", json_real(o->skip_n));
 }
 
-json_t *cr_provenance_start(const char *format, int no_version, const char *command)
+json_t *cr_provenance_start(const char *format, int no_version, const char *command,
+			    const char *when)
 {
 	json_t *object = json_object();
 	char date[32], version[80];
@@ -187,7 +188,9 @@ json_t *cr_provenance_start(const char *format, int no_version, const char *comm
 	if (no_version)
 		return object;
 	cr_provenance_version(version);
-	cr_provenance_date(date);
+	snprintf(date, sizeof date, "%s", when ? when : "");
+	if (!when)
+		cr_provenance_date(date);
 	json_object_set_new(object, "version", json_string(version));
 	if (command)
 		json_object_set_new(object, "command", cr_provenance_text(command));
@@ -207,7 +210,9 @@ void cr_provenance_add_plan(json_t *object, const crocuta_plan *plan)
 json_t *cr_embed_provenance(const cr_embed *embed, const crocuta_plan *plan)
 {
 	const crocuta_embed_options *o = &embed->options;
-	json_t *object = cr_provenance_start("embed-1", o->no_version, o->command);
+	json_t *object = cr_provenance_start(
+		"embed-1", o->no_version, embed->resume.journal ? embed->resume.command : o->command,
+		cr_resume_date(&embed->resume));
 
 	if (!object)
 		return NULL;

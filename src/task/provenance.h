@@ -25,8 +25,9 @@ const char *cr_provenance_file_name(const char *path);
 json_t *cr_provenance_text(const char *bytes);
 
 /* The object that goes into an output: its format, then unless no_version version, command (or NULL)
- * and date. NULL when memory is short; so for the next two, which are parts of it. */
-json_t *cr_provenance_start(const char *format, int no_version, const char *command);
+ * and date (NULL: now). NULL when memory is short; so for the next two, which are parts of it. */
+json_t *cr_provenance_start(const char *format, int no_version, const char *command,
+			    const char *when);
 json_t *cr_provenance_model(const crocuta_model_info *info);
 /* contigs NULL: records, of which there is no list. */
 json_t *cr_provenance_input(const char *path, const cr_contigs *contigs);

@@ -88,8 +88,10 @@ static int open_score(cr_score *score, const crocuta_model *model,
 	return cr_score_preflight(options, score->type, &inputs, error);
 }
 
-static void close_score(cr_score *score)
+static void close_score(cr_score *score, int code)
 {
+	cr_resume_close(&score->resume, code);
+	json_decref(score->binding);
 	cr_score_free_output(score->output);
 	crocuta_session_free(score->session);
 	cr_regions_free(score->regions);
@@ -172,7 +174,7 @@ int crocuta_score_plan(const crocuta_model *model, const crocuta_score_options *
 		code = cr_score_count_variants(&score);
 	else if (!code)
 		report->records = report->alleles = -1;
-	close_score(&score);
+	close_score(&score, code);
 	return code;
 }
 
@@ -248,7 +250,11 @@ static int run_score(cr_score *score)
 	if (!code)
 		announce(score);
 	if (!code)
+		code = cr_score_open_journal(score);
+	if (!code)
 		code = run_batches(score);
+	if (!code)
+		code = cr_score_check_known(score);
 	if (!code && score->variants && cr_variants_doubt(score->variants))
 		cr_score_log(score, CROCUTA_LOG_WARNING, "%.300s: %s", score->options.input,
 			     cr_variants_doubt(score->variants));
@@ -276,6 +282,6 @@ int crocuta_score_run(const crocuta_model *model, const crocuta_score_options *o
 		cr_score_log(&score, CROCUTA_LOG_WARNING,
 			     "%lld records were left out, because their REF differs from the FASTA",
 			     (long long)report->left_out);
-	close_score(&score);
+	close_score(&score, code);
 	return code;
 }

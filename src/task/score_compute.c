@@ -134,9 +134,12 @@ int cr_score_compute(cr_score *score, cr_score_batch *batch)
 
 	atomic_store(&score->changes_done, 0);
 	if (!code)
+		code = cr_score_take_known(score, batch);
+	if (!code)
 		code = score->reuse ? cr_score_compute_reuse(score, batch)
 				    : cr_score_compute_plain(score, batch);
 	score->units_done += batch->unit_count;
+	score->changes_before += batch->change_count;
 	score->batch_units = score->batch_changes = 0;
 	return code;
 }

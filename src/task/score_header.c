@@ -155,15 +155,31 @@ static char *structured_line(const char *key, const char *id, const facts *f)
 	return line;
 }
 
+/* Command and date: of the run that began the work, where this one goes on with it. */
+static const char *command_of(const cr_score *score)
+{
+	return score->resume.journal ? score->resume.command : score->options.command;
+}
+
+static void find_date(const cr_score *score, char out[32])
+{
+	const char *date = cr_resume_date(&score->resume);
+
+	if (date)
+		snprintf(out, 32, "%.31s", date);
+	else
+		cr_provenance_date(out);
+}
+
 static char *command_line(const cr_score *score)
 {
-	const char *command = score->options.command ? score->options.command : "score";
+	const char *command = command_of(score) ? command_of(score) : "score";
 	size_t capacity = strlen(command) + 100;
 	char *line = cr_calloc(capacity, 1), date[32];
 
 	if (!line)
 		return NULL;
-	cr_provenance_date(date);
+	find_date(score, date);
 	/* without the program's name, as bcftools has it */
 	if (!strncmp(command, "crocuta ", 8))
 		command += 8;
@@ -187,7 +203,7 @@ static char *plain_line(const char *key, const char *value)
 static int make_lines(const cr_score *score, cr_score_header *h)
 {
 	const crocuta_score_options *o = &score->options;
-	char id[100], text[80], shard[300];
+	char id[100], text[80], shard[CR_SHARD_TEXT];
 	facts *f = cr_calloc(1, sizeof *f);
 	int count = 0;
 
@@ -207,14 +223,18 @@ static int make_lines(const cr_score *score, cr_score_header *h)
 		id[strcspn(id, ".")] = '\0';
 	h->lines[count++] = structured_line("crocutaReference", id, f);
 	if (o->shards > 1) {
-		snprintf(text, sizeof text, "%d/%d", o->shard, o->shards);
-		h->lines[count++] = plain_line("crocutaShard", text);
-		snprintf(shard, sizeof shard,
-			 "<ID=input,First=\"%lld\",Span=\"%lld\",Total=\"%lld\",Records=\"%lld\",Lines=\"%lld\","
-			 "Digest=\"%016llx\">",
-			 (long long)score->shard_first + 1, (long long)score->shard_span,
-			 (long long)score->shard_total, (long long)score->shard_records,
-			 (long long)score->shard_lines, (unsigned long long)score->shard_digest);
+		const cr_shard_facts part = {.shard = o->shard,
+					     .shards = o->shards,
+					     .first = score->shard_first + 1,
+					     .span = score->shard_span,
+					     .total = score->shard_total,
+					     .records = score->shard_records,
+					     .lines = score->shard_lines,
+					     .digest = score->shard_digest};
+
+		cr_shard_number_text(&part, shard);
+		h->lines[count++] = plain_line("crocutaShard", shard);
+		cr_shard_input_text(&part, shard);
 		h->lines[count++] = plain_line("crocutaShardInput", shard);
 	}
 	cr_free(f);
@@ -324,6 +344,31 @@ static json_t *object_of(const facts *f)
 	return object;
 }
 
+/* "model" and "reference" into an object. */
+static void add_facts(const cr_score *score, json_t *object, facts *f)
+{
+	model_facts(f, score);
+	json_object_set_new(object, "model", object_of(f));
+	json_object_set_new(json_object_get(object, "model"), "name",
+			    cr_provenance_text(score->info->name));
+	reference_facts(f, score);
+	json_object_set_new(object, "reference", object_of(f));
+}
+
+json_t *cr_score_facts(const cr_score *score)
+{
+	json_t *object = json_object();
+	facts *f = cr_calloc(1, sizeof *f);
+
+	if (object && f) {
+		add_facts(score, object, f);
+		/* known when the first records are */
+		json_object_del(json_object_get(object, "reference"), "contig_map");
+	}
+	cr_free(f);
+	return object;
+}
+
 json_t *cr_score_meta(const cr_score *score)
 {
 	const crocuta_score_options *o = &score->options;
@@ -336,18 +381,13 @@ json_t *cr_score_meta(const cr_score *score)
 		if (!o->no_version) {
 			cr_provenance_version(text);
 			json_object_set_new(object, "version", json_string(text));
-			if (o->command)
+			if (command_of(score))
 				json_object_set_new(object, "command",
-						    cr_provenance_text(o->command));
-			cr_provenance_date(text);
+						    cr_provenance_text(command_of(score)));
+			find_date(score, text);
 			json_object_set_new(object, "date", json_string(text));
 		}
-		model_facts(f, score);
-		json_object_set_new(object, "model", object_of(f));
-		json_object_set_new(json_object_get(object, "model"), "name",
-				    cr_provenance_text(score->info->name));
-		reference_facts(f, score);
-		json_object_set_new(object, "reference", object_of(f));
+		add_facts(score, object, f);
 	}
 	cr_free(f);
 	return object;

@@ -19,7 +19,9 @@
 #include "seq/tokens.h"
 #include "task/digest64.h"
 #include "task/inputs.h"
+#include "task/resume.h"
 #include "task/score_math.h"
+#include "task/shard.h"
 #include "task/sequence_cache.h"
 
 /* Tokens handed to one call of the session, bytes; a single change may take more. */
@@ -36,6 +38,8 @@ typedef struct cr_score_change {
 	int reverse, masked;
 	int64_t same; /* the change of the batch that is computed for it; itself, mostly */
 	int64_t before; /* positions of the window in front of it that a model scores */
+	uint64_t digest; /* with a journal: of the tokens it is computed from */
+	int known;       /* from a journal: results are there */
 	/* results; compared 0: there are none */
 	int64_t compared;
 	double llr, distance;
@@ -114,6 +118,12 @@ typedef struct cr_score {
 	int64_t shard_first, shard_span, shard_total, shard_records, shard_lines;
 	uint64_t shard_digest; /* of the whole input */
 	int64_t next, end; /* ism: positions of this shard, counted over all regions */
+	/* journal: a unit is a change */
+	cr_resume resume;
+	json_t *binding;
+	int64_t changes_before; /* of all batches before this one */
+	int pending;            /* next_unit is of a later batch */
+	char next_unit[64];
 	/* how far */
 	cr_score_output *output;
 	int64_t checked, mismatched; /* records against the FASTA */
@@ -254,6 +264,22 @@ void cr_score_free_header(cr_score_header *header);
 
 /* The same facts as an object; NULL when memory is short. */
 json_t *cr_score_meta(const cr_score *score);
+
+/* Those of them that say how numbers are made: of model, options and reference. */
+json_t *cr_score_facts(const cr_score *score);
+
+/* ---- score_resume.c -------------------------------------------------------------------------- */
+
+int cr_score_open_journal(cr_score *score);
+
+/* Changes of a sorted batch that the journal knows leave batch->order. EREFUSED: they are others. */
+int cr_score_take_known(cr_score *score, cr_score_batch *batch);
+
+/* At the end: EREFUSED when the journal knows more than the input has. */
+int cr_score_check_known(const cr_score *score);
+
+/* A change has its results. Any thread. */
+void cr_score_keep(cr_score *score, const cr_score_batch *batch, const cr_score_change *change);
 
 /* ---- score_output.c -------------------------------------------------------------------------- */
 

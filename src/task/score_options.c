@@ -22,6 +22,7 @@ void crocuta_score_options_init(crocuta_score_options *options)
 	options->strands = CROCUTA_STRANDS_BOTH;
 	options->tag_prefix = "CROCUTA";
 	crocuta_session_options_init(&options->session);
+	crocuta_journal_options_init(&options->journal);
 }
 
 static int is_key(const char *text)
@@ -35,6 +36,8 @@ static int is_key(const char *text)
 
 static int check_values(const crocuta_score_options *o, crocuta_error *error)
 {
+	int code;
+
 	if (!o->output || !o->reference || !o->input == !o->ism)
 		return cr_fail(error, CROCUTA_EARG,
 			       "a reference, an output and either an input or --ism are needed");
@@ -57,7 +60,8 @@ static int check_values(const crocuta_score_options *o, crocuta_error *error)
 			       "--tag-prefix \"%.60s\": give letters, digits and _, not beginning "
 			       "with a digit, at most 60",
 			       o->tag_prefix ? o->tag_prefix : "");
-	return cr_check_output_options(o->shard, o->shards, o->write_index, error);
+	code = cr_check_output_options(o->shard, o->shards, o->write_index, error);
+	return code ? code : cr_resume_check(&o->journal, o->output, error);
 }
 
 /* Options that exclude or need each other. */

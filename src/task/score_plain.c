@@ -106,6 +106,7 @@ static void finish(call *c, int64_t sequence)
 		return;
 	change->llr = cr_score_log_total(&c->log_sum[1]) - cr_score_log_total(&c->log_sum[0]);
 	change->distance = cr_score_distance(c->totals[0], c->totals[1], c->score->info->width);
+	cr_score_keep(c->score, c->batch, change);
 	atomic_fetch_add(&c->score->changes_done, 1);
 }
 

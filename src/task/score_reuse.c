@@ -118,6 +118,8 @@ static int take_rows(void *user, const crocuta_change_rows *rows)
 	call *c = user;
 	const crocuta_changed_sequence *sequence = &c->sequences[rows->sequence];
 	const crocuta_change *change = &sequence->changes[rows->change];
+	cr_score_change *scored =
+		&c->batch->changes[c->order[c->first[rows->sequence] + rows->change]];
 	const cr_score_rows both = {
 		.count = rows->count,
 		.before = rows->before,
@@ -129,8 +131,8 @@ static int take_rows(void *user, const crocuta_change_rows *rows)
 		.tokens = change->tokens,
 	};
 
-	cr_score_change_rows(c->score, &both,
-			     &c->batch->changes[c->order[c->first[rows->sequence] + rows->change]]);
+	cr_score_change_rows(c->score, &both, scored);
+	cr_score_keep(c->score, c->batch, scored);
 	atomic_fetch_add_explicit(&c->score->changes_done, 1, memory_order_relaxed);
 	return rows->on_caller && cr_score_poll(c->score) ? CROCUTA_ESTOPPED : 0;
 }

@@ -11,6 +11,7 @@
 #include "io/contigs.h"
 #include "io/track.h"
 #include "task/passes.h"
+#include "task/shard.h"
 
 /* What a writer is told at the start. Everything is borrowed and outlives it. */
 typedef struct cr_writer_options {
@@ -20,6 +21,7 @@ typedef struct cr_writer_options {
 	int half;
 	const cr_contigs *contigs; /* may grow while records are read */
 	const json_t *provenance;  /* flat object, in the order to print */
+	const cr_shard_facts *shard; /* or NULL */
 	cr_output_options output;  /* inputs, no_space_check, no_clobber */
 } cr_writer_options;
 

@@ -56,6 +56,14 @@ static int start(const cr_writer_options *options, void **out, crocuta_error *er
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for the output");
 	json_object_set_new(s->provenance, "dtype", json_string(options->half ? "<f2" : "<f4"));
 	json_object_set_new(s->provenance, "columns", json_integer(options->columns));
+	if (options->shard) {
+		char text[CR_SHARD_TEXT];
+
+		cr_shard_number_text(options->shard, text);
+		json_object_set_new(s->provenance, "shard", json_string(text));
+		cr_shard_input_text(options->shard, text);
+		json_object_set_new(s->provenance, "shard_input", json_string(text));
+	}
 	code = open_file(s, options, 0, &s->array, error);
 	if (!code)
 		code = open_file(s, options, 1, &s->rows, error);

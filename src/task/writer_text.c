@@ -49,6 +49,8 @@ static int start_tsv(const cr_writer_options *options, void **out, crocuta_error
 
 	if (!code)
 		code = cr_provenance_print(s->output, "crocuta", options->provenance, error);
+	if (!code && options->shard)
+		code = cr_shard_print(options->shard, s->output, error);
 	return code ? code : cr_table_header(s->output, options->columns, error);
 }
 
@@ -59,6 +61,8 @@ static int start_bedgraph(const cr_writer_options *options, void **out, crocuta_
 
 	if (!code)
 		code = cr_provenance_print(s->output, "crocuta", options->provenance, error);
+	if (!code && options->shard)
+		code = cr_shard_print(options->shard, s->output, error);
 	return code ? code
 		    : cr_track_start_bedgraph(s->output, options->contigs, DIGITS, &s->track,
 					      error);

@@ -1,0 +1,182 @@
+/* stats.c - see stats.h. The keys are documented in docs/pipelines.md. */
+#define _GNU_SOURCE
+#include "cli/stats.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <crocuta/crocuta.h>
+
+#include "cli/messages.h"
+#include "cli/progress.h"
+#include "cli/signals.h"
+
+/* Its own name while it is written; the path itself when that is no file. */
+static int part_of(const char *path, char part[PATH_MAX])
+{
+	struct stat there;
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	int used;
+
+	if (!stat(path, &there) && !S_ISREG(there.st_mode))
+		used = snprintf(part, PATH_MAX, "%s", path);
+	else
+		used = snprintf(part, PATH_MAX, "%.*s.%s.crocuta-%ld.part", (int)(name - path),
+				path, name, (long)getpid());
+	return used < 0 || used >= PATH_MAX ? -1 : 0;
+}
+
+static int cannot_write(const char *path)
+{
+	cr_error("--stats %.200s: cannot be written: %s", path, strerror(errno));
+	return CROCUTA_EIO;
+}
+
+int cr_stats_check(const char *path)
+{
+	char part[PATH_MAX];
+	struct stat there;
+	FILE *out;
+
+	if (!path)
+		return 0;
+	if (!stat(path, &there) && S_ISDIR(there.st_mode)) {
+		errno = EISDIR;
+		return cannot_write(path);
+	}
+	if (part_of(path, part)) {
+		errno = ENAMETOOLONG;
+		return cannot_write(path);
+	}
+	if (!strcmp(part, path)) /* a pipe or device: opening it would be heard */
+		return 0;
+	out = fopen(part, "wx");
+	if (!out)
+		return cannot_write(path);
+	fclose(out);
+	unlink(part);
+	return 0;
+}
+
+static double cpu_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static double or_unknown(double seconds)
+{
+	return seconds < 0 ? NAN : seconds;
+}
+
+static void add_run(cr_print *print, const cr_stats *stats, int status)
+{
+	char text[80];
+
+	cr_print_text(print, "format", "crocuta-stats-1");
+	cr_print_text(print, "command", stats->command);
+	snprintf(text, sizeof text, "%s+htslib-%s", crocuta_version(), crocuta_htslib_version());
+	cr_print_text(print, "version", text);
+	cr_print_integer(print, "status",
+			 status == CROCUTA_ESTOPPED && cr_signals_pending()
+				 ? 128 + cr_signals_pending()
+				 : status);
+	if (status && *cr_messages_error())
+		cr_print_text(print, "error", cr_messages_error());
+	cr_print_text(print, "input", stats->input);
+	cr_print_text(print, "output", stats->output);
+	cr_print_text(print, "model", stats->model ? stats->model->name : NULL);
+	cr_print_text(print, "model_sha256", stats->model ? stats->model->sha256 : NULL);
+	if (stats->shard && stats->shard[1]) {
+		snprintf(text, sizeof text, "%d/%d", stats->shard[0], stats->shard[1]);
+		cr_print_text(print, "shard", text);
+	}
+	cr_print_yes_no(print, "resumed", stats->resumed > 0);
+	cr_print_integer(print, "resumed_units", stats->resumed);
+}
+
+static void add_device(cr_print *print, const crocuta_plan *plan)
+{
+	const int made = plan && plan->device;
+
+	cr_print_text(print, "device", made ? plan->device : NULL);
+	cr_print_text(print, "isa", made ? plan->isa : NULL);
+	cr_print_text(print, "dtype", made ? plan->dtype : NULL);
+	cr_print_integer(print, "threads", made ? plan->threads : -1);
+}
+
+static void add_costs(cr_print *print, const cr_stats *stats)
+{
+	const int made = stats->plan && stats->plan->device;
+	const crocuta_stage_times *times = made ? stats->times : NULL;
+	struct rusage usage = {0};
+
+	cr_print_open_object(print, "seconds");
+	cr_print_real(print, "wall", cr_progress_seconds());
+	cr_print_real(print, "cpu", cpu_seconds());
+	cr_print_real(print, "prepare", or_unknown(stats->prepare_seconds));
+	cr_print_real(print, "run", or_unknown(stats->run_seconds));
+	cr_print_real(print, "model", or_unknown(stats->model_seconds));
+	cr_print_real(print, "filters", times ? times->prepare : NAN);
+	cr_print_real(print, "tile_passes", times ? times->local : NAN);
+	cr_print_real(print, "mixing", times ? times->mixing : NAN);
+	cr_print_real(print, "rows", times ? times->head : NAN);
+	cr_print_close_object(print);
+	(void)getrusage(RUSAGE_SELF, &usage);
+	cr_print_integer(print, "peak_memory_bytes", 1024 * (int64_t)usage.ru_maxrss);
+	cr_print_integer(print, "device_memory_bytes", made ? stats->plan->device_bytes : -1);
+}
+
+static void add_counts(cr_print *print, const cr_stats *stats, int status)
+{
+	const int known = stats->bases > 0 && stats->n_bases >= 0 && !status;
+
+	cr_print_integer(print, "bases", stats->bases);
+	cr_print_integer(print, "n_bases", known ? stats->n_bases : -1);
+	cr_print_real(print, "n_share",
+		      known ? (double)stats->n_bases / (double)stats->bases : NAN);
+	cr_print_integer(print, "windows", stats->windows);
+	cr_print_integer(print, "tokens", stats->tokens);
+	if (stats->add && stats->report)
+		stats->add(print, stats->report);
+}
+
+int cr_stats_write(const char *path, const cr_stats *stats, int status)
+{
+	char part[PATH_MAX];
+	cr_print print;
+	FILE *out;
+	int failed;
+
+	if (!path)
+		return status;
+	out = part_of(path, part) ? NULL : fopen(part, "w");
+	if (!out)
+		return status ? status : cannot_write(path);
+	cr_print_start_to(&print, out);
+	add_run(&print, stats, status);
+	add_device(&print, stats->plan);
+	add_costs(&print, stats);
+	add_counts(&print, stats, status);
+	cr_print_finish(&print);
+	failed = ferror(out) || fflush(out);
+	failed = fclose(out) || failed;
+	if (!failed && strcmp(part, path))
+		failed = rename(part, path);
+	if (!failed)
+		return status;
+	failed = errno;
+	if (strcmp(part, path))
+		unlink(part);
+	errno = failed;
+	return status ? status : cannot_write(path);
+}
