@@ -92,8 +92,10 @@ void cr_options_help(const cr_command *command)
 /* What completion offers for a value: words, names of files or directories, models, or nothing. */
 static const char *value_kind(const cr_option *option)
 {
-	static const char *const kinds[][2] = {{"FILE", "file"},    {"FASTA", "file"},
-					       {"INPUT", "input"},  {"DIR", "dir"},
+	static const char *const kinds[][2] = {{"FILE", "file"},
+					       {"FASTA", "file"},
+					       {"INPUT", "input"},
+					       {"DIR", "dir"},
 					       {"DIR|NAME", "model"}};
 
 	if (!option->argument)
