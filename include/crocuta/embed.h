@@ -49,7 +49,7 @@ typedef struct crocuta_embed_options {
 	int allow_truncated;      /* accept BGZF/BAM without its end marker */
 	/* model and windows */
 	int layer;                  /* -1: last (after the final norm); 0 .. N otherwise */
-	int64_t window, overlap;    /* 0, -1: the model's usable length, a quarter of the window */
+	int64_t window, overlap;    /* 0, -1: the model's default window, a quarter of the window */
 	int stream;                 /* carried state along the whole contig */
 	int strands;                /* enum crocuta_strands */
 	const char *special_tokens; /* "none", "sep", "cls-sep": fed, not pooled; "model": those that
@@ -70,7 +70,7 @@ typedef struct crocuta_embed_options {
 	int no_version;      /* leave out version, command and date */
 	const char *command; /* command line for the provenance, or NULL */
 	int shard, shards;   /* this one of so many, from 1: rows of about equal work; 0, 0: whole */
-	crocuta_journal_options journal; /* without being asked not for rows of less than 16 bases */
+	crocuta_journal_options journal; /* unasked not for vectors of less than 16 bases */
 	/* resources */
 	/* of it max_length, stream, log and user are not looked at: they are set from the fields
 	   above and below. Its threads compute; the calling thread reads besides them */

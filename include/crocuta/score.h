@@ -73,7 +73,7 @@ typedef struct crocuta_score_options {
 	int softmask_n, n_as_pad; /* as in crocuta_embed_options */
 	int allow_truncated;      /* BGZF without its end marker */
 	/* model and windows */
-	int64_t window;           /* W; 0: the model's usable length */
+	int64_t window;           /* W; 0: the model's default window */
 	int64_t readout;          /* R positions compared; 0: a quarter of the window, at most 1,024;
 				     -1: all, the rest of the window */
 	int placement;            /* enum crocuta_placement */

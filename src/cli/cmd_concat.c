@@ -82,8 +82,8 @@ const cr_command cr_command_concat = {
 	.full_name = "concat",
 	.summary = "put shards and parts of outputs together, when their models agree",
 	.synopsis = "[options] FILE...",
-	.details = "Outputs of crocuta score (VCF, BCF, table) and crocuta embed (npy, tsv, "
-		   "bedgraph) are joined in\nthe order given. Different models, references or "
+	.details = "Outputs of crocuta score (VCF, BCF, table), embed (npy, tsv, bedgraph) and "
+		   "classify (bed, tsv)\nare joined in the order given. Different models, references or "
 		   "options, and missing shards, are refused.",
 	.footer = "Example:\n"
 		  "  crocuta concat -o all.vcf.gz -W part.1.vcf.gz part.2.vcf.gz part.3.vcf.gz",

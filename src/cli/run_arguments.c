@@ -48,6 +48,10 @@ int cr_run_settle(const cr_run_arguments *arguments, struct crocuta_journal_opti
 		cr_progress_limit(arguments->max_time);
 		journal->eager = 1;
 	}
+	if (arguments->stats && !strcmp(arguments->stats, "-")) {
+		cr_error("--stats -: standard output is for the run's data; give a file");
+		return CROCUTA_EARG;
+	}
 	if (arguments->stats && output && !strcmp(arguments->stats, output) && strcmp(output, "-")) {
 		cr_error("%.200s: --stats and the output are the same file", output);
 		return CROCUTA_EARG;

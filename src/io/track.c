@@ -32,6 +32,10 @@ struct cr_track {
 	/* bigWig */
 	bigWigFile_t *file;
 	int appending; /* the block being filled holds intervals of this contig */
+	/* values that wait for a block of their own, so that the file does not tell in what groups they came:
+	 * (waiting) of bins without a gap, of `contig` */
+	float values[PIECE];
+	int64_t waiting, wait_start, wait_end, wait_bin;
 	int64_t entries, most_entries, covered;
 	double smallest, largest, sum, squares;
 	int64_t last_contig, last_start; /* last entry, to be found again */
@@ -243,6 +247,37 @@ static int add_bigwig(cr_track *track, int64_t start, int64_t end, int64_t bin, 
 	return code;
 }
 
+static int write_waiting(cr_track *track, crocuta_error *error)
+{
+	int code = CROCUTA_OK;
+
+	if (track->waiting)
+		code = add_bigwig(track, track->wait_start, track->wait_end, track->wait_bin,
+				  track->values, error);
+	track->waiting = 0;
+	if (track->entries > track->most_entries)
+		track->most_entries = track->entries;
+	return code;
+}
+
+/* One value more to those that wait. */
+static int wait_value(cr_track *track, int64_t start, int64_t end, int64_t bin, float value,
+		      crocuta_error *error)
+{
+	const int goes_on = track->waiting && track->waiting < PIECE && track->wait_end == start &&
+			    track->wait_bin == bin &&
+			    (track->wait_end - track->wait_start) % bin == 0;
+	int code = goes_on ? CROCUTA_OK : write_waiting(track, error);
+
+	if (!track->waiting) {
+		track->wait_start = start;
+		track->wait_bin = bin;
+	}
+	track->values[track->waiting++] = value;
+	track->wait_end = end;
+	return code;
+}
+
 int cr_track_add(cr_track *track, int64_t contig, int64_t start, int64_t end, int64_t bin,
 		 const float *values, crocuta_error *error)
 {
@@ -254,21 +289,20 @@ int cr_track_add(cr_track *track, int64_t contig, int64_t start, int64_t end, in
 		return cr_fail(error, CROCUTA_EINTERNAL, "%.200s: values out of order",
 			       cr_output_path(track->output));
 	if (contig != track->contig) {
-		if (!track->file && (code = write_interval(track, error)))
+		code = track->file ? write_waiting(track, error) : write_interval(track, error);
+		if (code)
 			return code;
 		track->contig = contig;
 		track->appending = 0;
 		track->entries = 0;
 	}
 	track->position = end;
-	if (track->file) {
-		code = add_bigwig(track, start, end, bin, values, error);
-		if (track->entries > track->most_entries)
-			track->most_entries = track->entries;
-		return code;
+	for (int64_t at = start, i = 0; !code && at < end; at += bin, i++) {
+		const int64_t to = end - at < bin ? end : at + bin;
+
+		code = track->file ? wait_value(track, at, to, bin, values[i], error)
+				   : add_bedgraph(track, at, to, values[i], error);
 	}
-	for (int64_t at = start, i = 0; !code && at < end; at += bin, i++)
-		code = add_bedgraph(track, at, end - at < bin ? end : at + bin, values[i], error);
 	return code;
 }
 
@@ -342,6 +376,9 @@ int cr_track_finish(cr_track *track, crocuta_error *error)
 
 	if (!track->file)
 		return write_interval(track, error);
+	code = write_waiting(track, error);
+	if (code)
+		return code;
 	if (track->last_contig < 0)
 		return cr_fail(error, CROCUTA_EINPUT,
 			       "%.200s: there is not a single value, and a bigWig cannot be empty",

@@ -347,7 +347,7 @@ static int add_segments(cr_passes *passes, const cr_item *item, crocuta_error *e
 void cr_passes_read(cr_passes *passes, const uint8_t *tokens, int64_t count)
 {
 	if (passes->options.marked)
-		passes->mark.digest = cr_digest64(passes->mark.digest, tokens, (size_t)count);
+		passes->mark.digest = cr_digest64_bulk(passes->mark.digest, tokens, (size_t)count);
 }
 
 int cr_passes_compare(const cr_passes *passes, crocuta_error *error)

@@ -135,8 +135,9 @@ static int begin_item(cr_passes *passes, int64_t sequence)
 /* Rows up to `row` of an item were taken, and `whole`: all of it. */
 static int end_rows(cr_passes *passes, const cr_item *item, int64_t row, int whole, int code)
 {
-	if (!code && whole && item->last_of_job)
-		code = cr_bins_flush(passes->bins, 1);
+	/* with a journal what a window has finished does not wait for more */
+	if (!code && whole && (item->last_of_job || passes->options.marked))
+		code = cr_bins_flush(passes->bins, item->last_of_job);
 	if (!code)
 		code = note_progress(passes, item->tokens_before + row);
 	if (code == CROCUTA_EINTERNAL)

@@ -107,7 +107,7 @@ static int read_window(reading *r, const cr_score_change *change)
 	code = make_room(r, r->window_bytes);
 	if (!code)
 		code = cr_score_window_tokens(r->score, change, bases, r->tokens);
-	r->digest = cr_digest64(CR_DIGEST64, r->tokens, (size_t)r->window_bytes);
+	r->digest = cr_digest64_bulk(CR_DIGEST64, r->tokens, (size_t)r->window_bytes);
 	return code;
 }
 
@@ -125,7 +125,8 @@ static int digest_change(reading *r, cr_score_change *change)
 		return code;
 	r->last = change;
 	change->digest = cr_digest64(r->digest, &change->allele.at, sizeof change->allele.at);
-	change->digest = cr_digest64(change->digest, r->tokens + r->window_bytes, (size_t)count);
+	change->digest =
+		cr_digest64_bulk(change->digest, r->tokens + r->window_bytes, (size_t)count);
 	return CROCUTA_OK;
 }
 
