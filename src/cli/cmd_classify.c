@@ -337,14 +337,15 @@ typedef struct counted {
 static void add_stats(cr_print *print, const void *of)
 {
 	const counted *c = of;
+	const crocuta_classify_report *report = c ? c->report : NULL;
 
-	cr_print_integer(print, "items", c->report->items);
-	cr_print_integer(print, "rows", c->report->rows);
-	cr_print_integer(print, "filtered", c->report->filtered);
-	cr_print_integer(print, "masked", c->report->masked);
+	cr_print_integer(print, "items", report ? report->items : -1);
+	cr_print_integer(print, "rows", report ? report->rows : -1);
+	cr_print_integer(print, "filtered", report ? report->filtered : -1);
+	cr_print_integer(print, "masked", report ? report->masked : -1);
 	cr_print_open_object(print, "rows_by_class");
-	for (int64_t i = 0; c->head && i < c->head->classes; i++)
-		cr_print_integer(print, c->head->class_names[i], c->report->per_class[i]);
+	for (int64_t i = 0; c && c->head && i < c->head->classes; i++)
+		cr_print_integer(print, c->head->class_names[i], report->per_class[i]);
 	cr_print_close_object(print);
 }
 
@@ -365,6 +366,7 @@ static int write_stats(const settings *set, const crocuta_model *model,
 		.run_seconds = report->run_seconds,
 		.model_seconds = report->model_seconds,
 		.resumed = report->resumed,
+		.finished = !status && model,
 		.bases = report->bases,
 		.n_bases = report->n_bases,
 		.windows = -1,

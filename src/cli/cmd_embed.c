@@ -325,12 +325,12 @@ static void add_stats(cr_print *print, const void *of)
 {
 	const crocuta_embed_report *report = of;
 
-	cr_print_integer(print, "contigs", report->contigs);
-	cr_print_integer(print, "records", report->records);
-	cr_print_integer(print, "rows", report->rows);
-	cr_print_integer(print, "columns", report->columns);
-	cr_print_integer(print, "skipped_rows", report->skipped_rows);
-	cr_print_integer(print, "output_bytes", report->output_bytes);
+	cr_print_integer(print, "contigs", report ? report->contigs : -1);
+	cr_print_integer(print, "records", report ? report->records : -1);
+	cr_print_integer(print, "rows", report ? report->rows : -1);
+	cr_print_integer(print, "columns", report ? report->columns : -1);
+	cr_print_integer(print, "skipped_rows", report ? report->skipped_rows : -1);
+	cr_print_integer(print, "output_bytes", report ? report->output_bytes : -1);
 }
 
 static int write_stats(const settings *set, const crocuta_model *model,
@@ -348,6 +348,7 @@ static int write_stats(const settings *set, const crocuta_model *model,
 		.run_seconds = report->run_seconds,
 		.model_seconds = report->model_seconds,
 		.resumed = report->resumed,
+		.finished = !status && model,
 		.bases = report->bases,
 		.n_bases = report->n_bases,
 		.windows = report->windows,

@@ -17,7 +17,7 @@ typedef struct settings {
 	crocuta_score_options score;
 	cr_model_arguments model;
 	cr_run_arguments run;
-	int strict;
+	int strict, finished;
 	int dry_run, json;
 	int progress;
 	int quiet, verbosity;
@@ -422,21 +422,21 @@ static void add_stats(cr_print *print, const void *of)
 {
 	const crocuta_score_report *report = of;
 
-	cr_print_integer(print, "records", report->records);
-	cr_print_integer(print, "records_out", report->records_out);
-	cr_print_integer(print, "alleles", report->alleles);
-	cr_print_integer(print, "changes", report->changes);
+	cr_print_integer(print, "records", report ? report->records : -1);
+	cr_print_integer(print, "records_out", report ? report->records_out : -1);
+	cr_print_integer(print, "alleles", report ? report->alleles : -1);
+	cr_print_integer(print, "changes", report ? report->changes : -1);
 	cr_print_open_object(print, "alleles_by_status");
-	for (int i = 0; i < CROCUTA_ALLELE_STATUSES; i++)
+	for (int i = 0; report && i < CROCUTA_ALLELE_STATUSES; i++)
 		if (report->status[i])
 			cr_print_integer(print, crocuta_allele_status_name(i), report->status[i]);
 	cr_print_close_object(print);
-	cr_print_integer(print, "edge", report->edge);
-	cr_print_integer(print, "masked", report->masked);
-	cr_print_integer(print, "left_out", report->left_out);
+	cr_print_integer(print, "edge", report ? report->edge : -1);
+	cr_print_integer(print, "masked", report ? report->masked : -1);
+	cr_print_integer(print, "left_out", report ? report->left_out : -1);
 }
 
-static int run_model(const settings *set, const crocuta_model *model, crocuta_score_report *report)
+static int run_model(settings *set, const crocuta_model *model, crocuta_score_report *report)
 {
 	crocuta_error error = {0};
 	int status = set->dry_run ? crocuta_score_plan(model, &set->score, report, &error)
@@ -448,6 +448,7 @@ static int run_model(const settings *set, const crocuta_model *model, crocuta_sc
 		print_plan(set, report, crocuta_model_get_info(model));
 		return 0;
 	}
+	set->finished = 1; /* --strict judges what is there */
 	finish_notes(set, report);
 	return set->strict ? judge(report) : 0;
 }
@@ -467,6 +468,7 @@ static int write_stats(const settings *set, const crocuta_model *model,
 		.run_seconds = -1,
 		.model_seconds = -1,
 		.resumed = report->resumed,
+		.finished = set->finished,
 		.bases = -1,
 		.n_bases = -1,
 		.windows = report->windows,

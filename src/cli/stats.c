@@ -39,6 +39,30 @@ static int cannot_write(const char *path)
 	return CROCUTA_EIO;
 }
 
+/* Is there something else under the name, an input or the output itself say? */
+static int is_other_file(const char *path)
+{
+	static const char first[] = "{\n  \"format\": \"crocuta-stats-";
+	char head[sizeof first] = "";
+	struct stat there;
+	FILE *file;
+	size_t bytes;
+
+	if (stat(path, &there) || !S_ISREG(there.st_mode) || !there.st_size)
+		return 0;
+	file = fopen(path, "r");
+	bytes = file ? fread(head, 1, sizeof first - 1, file) : 0;
+	if (file)
+		fclose(file);
+	return bytes != sizeof first - 1 || memcmp(head, first, sizeof first - 1) != 0;
+}
+
+static int refuse_other_file(const char *path)
+{
+	cr_error("--stats %.200s: this file is there and not of --stats; give another name", path);
+	return CROCUTA_EREFUSED;
+}
+
 int cr_stats_check(const char *path)
 {
 	char part[PATH_MAX];
@@ -51,6 +75,8 @@ int cr_stats_check(const char *path)
 		errno = EISDIR;
 		return cannot_write(path);
 	}
+	if (is_other_file(path))
+		return refuse_other_file(path);
 	if (part_of(path, part)) {
 		errno = ENAMETOOLONG;
 		return cannot_write(path);
@@ -73,9 +99,9 @@ static double cpu_seconds(void)
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static double or_unknown(double seconds)
+static double or_unknown(const cr_stats *stats, double seconds)
 {
-	return seconds < 0 ? NAN : seconds;
+	return seconds < 0 || !stats->finished ? NAN : seconds;
 }
 
 static void add_run(cr_print *print, const cr_stats *stats, int status)
@@ -123,9 +149,9 @@ static void add_costs(cr_print *print, const cr_stats *stats)
 	cr_print_open_object(print, "seconds");
 	cr_print_real(print, "wall", cr_progress_seconds());
 	cr_print_real(print, "cpu", cpu_seconds());
-	cr_print_real(print, "prepare", or_unknown(stats->prepare_seconds));
-	cr_print_real(print, "run", or_unknown(stats->run_seconds));
-	cr_print_real(print, "model", or_unknown(stats->model_seconds));
+	cr_print_real(print, "prepare", or_unknown(stats, stats->prepare_seconds));
+	cr_print_real(print, "run", or_unknown(stats, stats->run_seconds));
+	cr_print_real(print, "model", or_unknown(stats, stats->model_seconds));
 	cr_print_real(print, "filters", times ? times->prepare : NAN);
 	cr_print_real(print, "tile_passes", times ? times->local : NAN);
 	cr_print_real(print, "mixing", times ? times->mixing : NAN);
@@ -136,18 +162,18 @@ static void add_costs(cr_print *print, const cr_stats *stats)
 	cr_print_integer(print, "device_memory_bytes", made ? stats->plan->device_bytes : -1);
 }
 
-static void add_counts(cr_print *print, const cr_stats *stats, int status)
+static void add_counts(cr_print *print, const cr_stats *stats)
 {
-	const int known = stats->bases > 0 && stats->n_bases >= 0 && !status;
+	const int done = stats->finished;
+	const int known = stats->bases > 0 && stats->n_bases >= 0 && done;
 
-	cr_print_integer(print, "bases", stats->bases);
+	cr_print_integer(print, "bases", done ? stats->bases : -1);
 	cr_print_integer(print, "n_bases", known ? stats->n_bases : -1);
 	cr_print_real(print, "n_share",
 		      known ? (double)stats->n_bases / (double)stats->bases : NAN);
-	cr_print_integer(print, "windows", stats->windows);
-	cr_print_integer(print, "tokens", stats->tokens);
-	if (stats->add && stats->report)
-		stats->add(print, stats->report);
+	cr_print_integer(print, "windows", done ? stats->windows : -1);
+	cr_print_integer(print, "tokens", done ? stats->tokens : -1);
+	stats->add(print, done ? stats->report : NULL);
 }
 
 int cr_stats_write(const char *path, const cr_stats *stats, int status)
@@ -159,6 +185,8 @@ int cr_stats_write(const char *path, const cr_stats *stats, int status)
 
 	if (!path)
 		return status;
+	if (is_other_file(path)) /* the output has got its name meanwhile */
+		return status ? status : refuse_other_file(path);
 	out = part_of(path, part) ? NULL : fopen(part, "w");
 	if (!out)
 		return status ? status : cannot_write(path);
@@ -166,7 +194,7 @@ int cr_stats_write(const char *path, const cr_stats *stats, int status)
 	add_run(&print, stats, status);
 	add_device(&print, stats->plan);
 	add_costs(&print, stats);
-	add_counts(&print, stats, status);
+	add_counts(&print, stats);
 	cr_print_finish(&print);
 	failed = ferror(out) || fflush(out);
 	failed = fclose(out) || failed;

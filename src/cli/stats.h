@@ -17,13 +17,15 @@ typedef struct cr_stats {
 	const crocuta_stage_times *times;
 	double prepare_seconds, run_seconds, model_seconds; /* negative: not measured */
 	int64_t resumed;                                    /* units taken from a journal */
+	int finished; /* the output is complete, and the counts are of it */
 	int64_t bases, n_bases, windows, tokens;
-	/* what the command counts; report is its own */
+	/* what the command counts; report is its own, NULL when it did not finish */
 	void (*add)(cr_print *print, const void *report);
 	const void *report;
 } cr_stats;
 
-/* Could it be written? 0, or the exit status, reported. path NULL: nothing is asked for. */
+/* Could it be written, and is it nothing that must stay: a file that is there has to be of --stats?
+ * 0, or the exit status, reported. path NULL: nothing is asked for. */
 int cr_stats_check(const char *path);
 
 /* Write it: whole under its name, or not at all. `status` is the run's; gives it back, or, when

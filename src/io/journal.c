@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/digest64.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/journal_internal.h"
@@ -41,12 +42,13 @@ static int take_strings(cr_journal *j, const cr_journal_options *o)
 	j->text_path = join(o->directory, "journal");
 	j->data_path = join(o->directory, "data");
 	j->command = cr_strdup(o->command ? o->command : "");
+	for (char *p = j->command; p && *p; p++) /* JSON takes no other bytes */
+		*p = (unsigned char)*p < 0x80 ? *p : '?';
 	j->date = cr_strdup(o->date ? o->date : "");
 	j->binding = json_deep_copy(o->binding);
 	j->buffer = cr_calloc((size_t)BUFFER_BYTES, 1);
-	j->hash = EVP_MD_CTX_new();
 	return j->directory && j->text_path && j->data_path && j->command && j->date &&
-	       j->binding && j->buffer && j->hash && EVP_DigestInit_ex(j->hash, EVP_sha256(), NULL);
+	       j->binding && j->buffer;
 }
 
 int cr_journal_open(const cr_journal_options *options, cr_journal **out, crocuta_error *error)
@@ -62,6 +64,7 @@ int cr_journal_open(const cr_journal_options *options, cr_journal **out, crocuta
 	j->unit_bytes = options->unit_bytes;
 	j->interval = options->interval;
 	j->eager = options->eager;
+	j->digest = CR_DIGEST64;
 	j->saved_at = cr_wall_seconds();
 	pthread_mutex_init(&j->mutex, NULL);
 	if (!take_strings(j, options))
@@ -85,7 +88,6 @@ void cr_journal_free(cr_journal *j)
 		close(j->text_fd);
 	if (j->data_fd >= 0)
 		close(j->data_fd);
-	EVP_MD_CTX_free(j->hash);
 	json_decref(j->binding);
 	cr_free(j->directory);
 	cr_free(j->text_path);
@@ -238,8 +240,7 @@ static int write_buffer(cr_journal *j)
 /* Data on disk, then the line about them. */
 static void save(cr_journal *j)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	char line[CR_JOURNAL_LINE], sha[CR_JOURNAL_SHA];
+	char line[CR_JOURNAL_LINE];
 
 	j->saved_at = cr_wall_seconds();
 	if (*j->trouble || j->appended == j->on_disk || write_buffer(j))
@@ -248,16 +249,10 @@ static void save(cr_journal *j)
 		give_up(j, "cannot be synced to disk");
 		return;
 	}
-	if (!EVP_DigestFinal_ex(j->hash, digest, NULL) ||
-	    !EVP_DigestInit_ex(j->hash, EVP_sha256(), NULL)) {
-		errno = ENOMEM;
-		give_up(j, "cannot be digested");
-		return;
-	}
-	for (int i = 0; i < (CR_JOURNAL_SHA - 1) / 2; i++)
-		snprintf(sha + 2 * i, 3, "%02x", digest[i]);
-	snprintf(line, sizeof line, "U %" PRId64 " %" PRId64 " %s %" PRId64 " %016" PRIx64,
-		 j->appended, j->appended * j->unit_bytes, sha, j->mark.windows, j->mark.digest);
+	snprintf(line, sizeof line,
+		 "U %" PRId64 " %" PRId64 " %016" PRIx64 " %" PRId64 " %016" PRIx64, j->appended,
+		 j->appended * j->unit_bytes, j->digest, j->mark.windows, j->mark.digest);
+	j->digest = CR_DIGEST64;
 	if (cr_journal_write_line(j, line))
 		give_up(j, "cannot be written");
 	else
@@ -267,11 +262,7 @@ static void save(cr_journal *j)
 /* Into the buffer, or when it is large past it. */
 static void put(cr_journal *j, const char *bytes, int64_t count)
 {
-	if (!EVP_DigestUpdate(j->hash, bytes, (size_t)count)) {
-		errno = ENOMEM;
-		give_up(j, "cannot be digested");
-		return;
-	}
+	j->digest = cr_digest64_bulk(j->digest, bytes, (size_t)count);
 	if (count > BUFFER_BYTES - j->used && write_buffer(j))
 		return;
 	if (count <= BUFFER_BYTES) {

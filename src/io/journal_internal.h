@@ -2,7 +2,6 @@
 #ifndef CR_IO_JOURNAL_INTERNAL_H
 #define CR_IO_JOURNAL_INTERNAL_H
 
-#include <openssl/evp.h>
 #include <pthread.h>
 
 #include "io/journal_text.h"
@@ -28,7 +27,7 @@ struct cr_journal {
 	int whole; /* a run may begin behind the last unit */
 	char *buffer;
 	int64_t used;
-	EVP_MD_CTX *hash; /* of the data since the last line */
+	uint64_t digest; /* of the data since the last line */
 	double saved_at;
 	char trouble[400];
 };

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/digest64.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/order.h"
@@ -136,25 +137,24 @@ static int read_at(int fd, int64_t offset, char *out, int64_t count)
 	return 0;
 }
 
-/* Is bytes [from, to) of the data what its line says? */
-static int is_sound(const cr_journal *j, int64_t from, int64_t to, const char *expected)
+/* Is the data of a block, which begins at `from`, what its line says? The digest runs over units,
+ * as they were appended. */
+static int is_sound(const cr_journal *j, int64_t from, const cr_journal_block *block)
 {
-	unsigned char digest[EVP_MAX_MD_SIZE];
-	char sha[CR_JOURNAL_SHA];
-	EVP_MD_CTX *hash = EVP_MD_CTX_new();
-	int good = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL);
+	const int64_t units = cr_larger(CHUNK / j->unit_bytes, 1), most = units * j->unit_bytes;
+	uint64_t digest = CR_DIGEST64;
+	char *bytes = cr_calloc((size_t)most, 1);
+	int good = bytes != NULL;
 
-	for (int64_t at = from; good && at < to; at += CHUNK) {
-		const int64_t count = cr_smaller(CHUNK, to - at);
+	for (int64_t at = from; good && at < block->bytes; at += most) {
+		const int64_t count = cr_smaller(most, block->bytes - at);
 
-		good = !read_at(j->data_fd, at, j->buffer, count) &&
-		       EVP_DigestUpdate(hash, j->buffer, (size_t)count);
+		good = !read_at(j->data_fd, at, bytes, count);
+		for (int64_t i = 0; good && i < count; i += j->unit_bytes)
+			digest = cr_digest64_bulk(digest, bytes + i, (size_t)j->unit_bytes);
 	}
-	good = good && EVP_DigestFinal_ex(hash, digest, NULL);
-	EVP_MD_CTX_free(hash);
-	for (int i = 0; good && i < (CR_JOURNAL_SHA - 1) / 2; i++)
-		snprintf(sha + 2 * i, 3, "%02x", digest[i]);
-	return good && !strcmp(sha, expected);
+	cr_free(bytes);
+	return good && digest == block->data;
 }
 
 /* Blocks that are sound, and all before them. */
@@ -168,8 +168,7 @@ static const cr_journal_block *last_sound(const cr_journal *j, const cr_journal_
 	for (int64_t i = 1; i < text->count; i++) {
 		const cr_journal_block *block = &text->blocks[i];
 
-		if (block->bytes > status.st_size ||
-		    !is_sound(j, last->bytes, block->bytes, block->sha))
+		if (block->bytes > status.st_size || !is_sound(j, last->bytes, block))
 			break;
 		last = block;
 	}

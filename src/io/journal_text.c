@@ -50,7 +50,7 @@ static int is_hex(const char *word, size_t digits)
 	return strspn(word, "0123456789abcdef") == digits && !word[digits];
 }
 
-/* "U units bytes SHA256 windows digest" behind the block before. */
+/* "U units bytes data windows digest" behind the block before. */
 static int parse_units(char *line, int64_t unit_bytes, const cr_journal_block *before,
 		       cr_journal_block *block)
 {
@@ -62,14 +62,13 @@ static int parse_units(char *line, int64_t unit_bytes, const cr_journal_block *b
 			return 0;
 		words[count++] = word;
 	}
-	if (count != 6 || strcmp(words[0], "U") || !is_hex(words[3], CR_JOURNAL_SHA - 1) ||
-	    !is_hex(words[5], 16))
+	if (count != 6 || strcmp(words[0], "U") || !is_hex(words[3], 16) || !is_hex(words[5], 16))
 		return 0;
 	block->units = cr_parse_integer(words[1], strlen(words[1]));
 	block->bytes = cr_parse_integer(words[2], strlen(words[2]));
 	block->mark.windows = cr_parse_integer(words[4], strlen(words[4]));
 	block->mark.digest = strtoull(words[5], NULL, 16);
-	memcpy(block->sha, words[3], CR_JOURNAL_SHA);
+	block->data = strtoull(words[3], NULL, 16);
 	return block->units > before->units && block->units <= INT64_MAX / unit_bytes &&
 	       block->bytes == block->units * unit_bytes &&
 	       block->mark.windows >= before->mark.windows;

@@ -3,11 +3,11 @@
  *
  *   crocuta-journal 1 {"binding": ..., "command": ..., "date": ..., "unit": 40} #DIGEST
  *   P 4711 #DIGEST                                   a process that writes here
- *   U units bytes SHA256 windows digest #DIGEST      so much of the file `data` is complete
+ *   U units bytes data windows digest #DIGEST        so much of the file `data` is complete
  *
- * The SHA-256 is of the bytes since the line before; `windows` and `digest` mark the place in the
- * input (io/journal.h). #DIGEST is 16 hex digits of the SHA-256 of the line and the digest of the
- * line before it: what follows a changed line is not believed. */
+ * `data` is a digest of the bytes since the line before; `windows` and `digest` mark the place in
+ * the input (io/journal.h). #DIGEST is 16 hex digits of the SHA-256 of the line and the digest of
+ * the line before it: what follows a changed line is not believed. */
 #ifndef CR_IO_JOURNAL_TEXT_H
 #define CR_IO_JOURNAL_TEXT_H
 
@@ -15,14 +15,13 @@
 
 #include "io/journal.h"
 
-#define CR_JOURNAL_SEAL 17 /* 16 hex digits and NUL */
-#define CR_JOURNAL_SHA 65
+#define CR_JOURNAL_SEAL 17  /* 16 hex digits and NUL */
 #define CR_JOURNAL_LINE 300 /* longest P or U line */
 
 typedef struct cr_journal_block {
 	int64_t units, bytes; /* up to its end */
 	int64_t text;         /* bytes of the journal up to the line's end */
-	char sha[CR_JOURNAL_SHA];
+	uint64_t data;
 	char seal[CR_JOURNAL_SEAL];
 	cr_journal_mark mark;
 } cr_journal_block;

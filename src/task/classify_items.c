@@ -7,7 +7,7 @@
 #include "base/order.h"
 #include "seq/alphabet.h"
 #include "task/classify_internal.h"
-#include "task/digest64.h"
+#include "base/digest64.h"
 
 #define POLL_ITEMS 4096 /* while counting */
 #define READ_AHEAD (1 << 20) /* bases */

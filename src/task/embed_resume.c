@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/order.h"
-#include "task/digest64.h"
+#include "base/digest64.h"
 #include "task/embed_internal.h"
 #include "task/provenance.h"
 

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/order.h"
-#include "task/digest64.h"
+#include "base/digest64.h"
 #include "task/embed_internal.h"
 
 #define POLL_RECORDS 4096

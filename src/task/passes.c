@@ -12,7 +12,7 @@
 #include "model/head.h"
 #include "model/network.h"
 #include "seq/windows.h"
-#include "task/digest64.h"
+#include "base/digest64.h"
 #include "task/passes_internal.h"
 
 /* Sequences and tokens of a batch. Many short records share a call, and a call has several of what

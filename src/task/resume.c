@@ -152,17 +152,17 @@ int cr_resume_open(cr_resume *resume, crocuta_error *error)
 		.eager = o->eager || is_asked(o),
 		.interval = o->interval,
 	};
+	const int keep = !o->off && (resume->unasked || how.eager);
 	int code;
 
-	resume->journal = NULL;
-	if (o->off || (!o->state_dir && !cr_output_is_file(resume->output)) ||
-	    (!resume->unasked && !how.eager))
+	resume->journal = resume->stale = NULL;
+	if (!o->state_dir && !cr_output_is_file(resume->output))
 		return CROCUTA_OK;
 	cr_provenance_date(date);
 	code = find_directory(resume, directory, error);
 	if (!code)
-		code = cr_journal_open(&how, &resume->journal, error);
-	if (code)
+		code = cr_journal_open(&how, keep ? &resume->journal : &resume->stale, error);
+	if (code || !keep)
 		return code;
 	if (resume->command)
 		resume->command = cr_journal_command(resume->journal);
@@ -202,6 +202,9 @@ void cr_resume_close(cr_resume *resume, int code)
 {
 	const char *trouble;
 
+	cr_journal_end(resume->stale, !code);
+	cr_journal_free(resume->stale);
+	resume->stale = NULL;
 	if (!resume->journal)
 		return;
 	cr_journal_end(resume->journal, !code);

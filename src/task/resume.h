@@ -19,6 +19,7 @@ typedef struct cr_resume {
 	void *user;
 	/* result */
 	cr_journal *journal; /* NULL: none is kept */
+	cr_journal *stale;   /* of an earlier run, of no use when this one has succeeded */
 } cr_resume;
 
 /* Options against each other and the output. EARG. */

@@ -17,7 +17,7 @@
 #include "io/variants.h"
 #include "seq/alleles.h"
 #include "seq/tokens.h"
-#include "task/digest64.h"
+#include "base/digest64.h"
 #include "task/inputs.h"
 #include "task/resume.h"
 #include "task/score_math.h"

@@ -31,10 +31,11 @@ static json_t *make_binding(const cr_score *score)
 		return NULL;
 	cr_provenance_version(version);
 	json_object_set_new(object, "version", json_string(version));
-	json_object_set_new(object, "records",
-			    json_string(o->ism ? o->ism : cr_provenance_file_name(o->input)));
-	json_object_set_new(object, "regions", json_string(o->regions ? o->regions : ""));
-	json_object_set_new(object, "targets", json_string(o->targets ? o->targets : ""));
+	json_object_set_new(
+		object, "records",
+		cr_provenance_text(o->ism ? o->ism : cr_provenance_file_name(o->input)));
+	json_object_set_new(object, "regions", cr_provenance_text(o->regions ? o->regions : ""));
+	json_object_set_new(object, "targets", cr_provenance_text(o->targets ? o->targets : ""));
 	json_object_set_new(object, "max_indel", json_integer(o->max_indel));
 	json_object_set_new(object, "max_n", json_real(o->max_n));
 	snprintf(text, sizeof text, "%d/%d", o->shard, o->shards);
@@ -197,9 +198,13 @@ int cr_score_take_known(cr_score *score, cr_score_batch *batch)
 		if (!code)
 			code = take(score, batch, &u);
 	}
-	if (!code)
-		leave_out(score, batch);
-	return code;
+	if (code)
+		return code;
+	leave_out(score, batch);
+	/* a batch was begun when the one before it was done: this is another input */
+	return score->pending && batch->order_count
+		       ? cr_resume_fail_input(&score->resume, score->error)
+		       : CROCUTA_OK;
 }
 
 int cr_score_check_known(const cr_score *score)

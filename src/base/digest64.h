@@ -1,6 +1,6 @@
 /* digest64.h - FNV-1a, to tell one input from another; no defence against intent. */
-#ifndef CR_TASK_DIGEST64_H
-#define CR_TASK_DIGEST64_H
+#ifndef CR_BASE_DIGEST64_H
+#define CR_BASE_DIGEST64_H
 
 #include <stddef.h>
 #include <stdint.h>
