@@ -3,6 +3,7 @@ process STATS_TABLES {
 
     // any image with Python 3
     conda "conda-forge::python=3.11"
+    container "python:3.11"
 
     input:
     path(stats)
