@@ -91,15 +91,16 @@ int cr_passes_rows_out(void *user, int64_t first, int64_t count, const float *va
 			    .count = count,
 			    .values = values,
 			    .n_bases = n_bases,
-			    .mark = passes->mark,
 			    .whole = 1};
 	cr_bins_options options = cr_passes_bins_options(passes, &passes->options, 1);
 
 	rows.start = rows.job->from + first * rows.job->bin;
-	if (passes->options.stream) /* the state behind them is gone with the run */
+	if (passes->options.stream) { /* the state behind them is gone with the run */
 		rows.whole = first + count == rows_of(rows.job);
-	else
+		rows.mark = passes->mark;
+	} else { /* the calling thread has read on meanwhile */
 		rows.mark = passes->running->items[passes->active_item].mark;
+	}
 	rows.columns = cr_bins_columns(&options);
 	return passes->options.sink(passes->options.user, &rows, passes->error);
 }

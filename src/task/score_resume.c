@@ -18,6 +18,7 @@ typedef struct unit {
 	double llr, distance;
 	int64_t masked;
 } unit;
+_Static_assert(sizeof(unit) <= sizeof((cr_score *)0)->next_unit, "a unit fits");
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
