@@ -24,6 +24,13 @@ typedef struct cr_stats {
 	const void *report;
 } cr_stats;
 
+/* What reports of embed and classify have in common, as initializers. */
+#define CR_STATS_OF_BASES(report_of)                                                               \
+	.plan = &(report_of)->plan, .times = &(report_of)->times,                                  \
+	.prepare_seconds = (report_of)->prepare_seconds, .run_seconds = (report_of)->run_seconds,  \
+	.model_seconds = (report_of)->model_seconds, .resumed = (report_of)->resumed,              \
+	.bases = (report_of)->bases, .n_bases = (report_of)->n_bases, .tokens = (report_of)->tokens
+
 /* Could it be written, and is it nothing that must stay: a file that is there has to be of --stats?
  * 0, or the exit status, reported. path NULL: nothing is asked for. */
 int cr_stats_check(const char *path);

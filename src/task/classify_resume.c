@@ -3,27 +3,21 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "task/classify_internal.h"
-#include "task/provenance.h"
 
 /* What decides the numbers; what is done with them afterwards may change. */
 static json_t *make_binding(const cr_classify *classify, const crocuta_plan *plan)
 {
 	const crocuta_classify_options *o = &classify->options;
-	json_t *object = cr_classify_provenance(classify, plan);
-	char version[80], text[40];
+	json_t *object =
+		cr_resume_binding(cr_classify_provenance(classify, plan), o->shard, o->shards);
+	char text[40];
 
 	if (!object)
 		return NULL;
-	json_object_del(object, "command");
-	json_object_del(object, "date");
-	cr_provenance_version(version);
-	json_object_set_new(object, "version", json_string(version));
 	snprintf(text, sizeof text, "%016llx", (unsigned long long)classify->census.digest);
 	json_object_set_new(object, "items", json_string(text));
 	json_object_set_new(object, "read_at_once",
 			    json_integer(cr_feature_length(classify->model, &classify->features)));
-	snprintf(text, sizeof text, "%d/%d", o->shard, o->shards);
-	json_object_set_new(object, "shard", json_string(o->shards > 1 ? text : "none"));
 	return object;
 }
 

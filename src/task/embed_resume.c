@@ -7,7 +7,6 @@
 #include "base/order.h"
 #include "base/digest64.h"
 #include "task/embed_internal.h"
-#include "task/provenance.h"
 
 #define BIN_LEAST 16 /* unasked: with smaller ones the journal would be what the run waits for */
 #define ROWS 256     /* read at a time */
@@ -17,15 +16,11 @@ static json_t *make_binding(cr_embed *embed, const crocuta_plan *plan)
 {
 	const crocuta_embed_options *o = &embed->options;
 	uint64_t places = CR_DIGEST64;
-	json_t *object = cr_embed_provenance(embed, plan);
-	char version[80], text[40];
+	json_t *object = cr_resume_binding(cr_embed_provenance(embed, plan), o->shard, o->shards);
+	char text[40];
 
 	if (!object)
 		return NULL;
-	json_object_del(object, "command");
-	json_object_del(object, "date");
-	cr_provenance_version(version);
-	json_object_set_new(object, "version", json_string(version));
 	for (int64_t i = 0; embed->regions && i < embed->regions->count; i++) {
 		const cr_region *r = &embed->regions->items[i];
 		const int64_t place[3] = {r->contig, r->start, r->end};
@@ -35,8 +30,6 @@ static json_t *make_binding(cr_embed *embed, const crocuta_plan *plan)
 	snprintf(text, sizeof text, "%016llx", (unsigned long long)places);
 	json_object_set_new(object, "regions", json_string(text));
 	json_object_set_new(object, "length", json_integer(embed->session_options.max_length));
-	snprintf(text, sizeof text, "%d/%d", o->shard, o->shards);
-	json_object_set_new(object, "shard", json_string(o->shards > 1 ? text : "none"));
 	return object;
 }
 

@@ -118,6 +118,22 @@ static int find_directory(const cr_resume *resume, char out[PATH_MAX], crocuta_e
 	return CROCUTA_OK;
 }
 
+json_t *cr_resume_binding(json_t *facts, int shard, int shards)
+{
+	char version[80], text[40] = "none";
+
+	if (!facts)
+		return NULL;
+	json_object_del(facts, "command");
+	json_object_del(facts, "date");
+	cr_provenance_version(version);
+	json_object_set_new(facts, "version", json_string(version));
+	if (shards > 1)
+		snprintf(text, sizeof text, "%d/%d", shard, shards);
+	json_object_set_new(facts, "shard", json_string(text));
+	return facts;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static void tell_start(const cr_resume *resume, const char *directory)

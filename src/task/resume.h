@@ -26,6 +26,10 @@ typedef struct cr_resume {
 CROCUTA_CHECKED int cr_resume_check(const crocuta_journal_options *options, const char *output,
 				    crocuta_error *error);
 
+/* What an output's header says of how its numbers are made, as a binding: without command and date, with
+ * version and shard. NULL gives NULL. */
+json_t *cr_resume_binding(json_t *facts, int shard, int shards);
+
 /* Fill in journal. EREFUSED, EIO, EMEMORY. */
 CROCUTA_CHECKED int cr_resume_open(cr_resume *resume, crocuta_error *error);
 

@@ -25,13 +25,10 @@ _Static_assert(sizeof(unit) <= sizeof((cr_score *)0)->next_unit, "a unit fits");
 static json_t *make_binding(const cr_score *score)
 {
 	const crocuta_score_options *o = &score->options;
-	json_t *object = cr_score_facts(score);
-	char version[80], text[40];
+	json_t *object = cr_resume_binding(cr_score_facts(score), o->shard, o->shards);
 
 	if (!object)
 		return NULL;
-	cr_provenance_version(version);
-	json_object_set_new(object, "version", json_string(version));
 	json_object_set_new(
 		object, "records",
 		cr_provenance_text(o->ism ? o->ism : cr_provenance_file_name(o->input)));
@@ -39,8 +36,6 @@ static json_t *make_binding(const cr_score *score)
 	json_object_set_new(object, "targets", cr_provenance_text(o->targets ? o->targets : ""));
 	json_object_set_new(object, "max_indel", json_integer(o->max_indel));
 	json_object_set_new(object, "max_n", json_real(o->max_n));
-	snprintf(text, sizeof text, "%d/%d", o->shard, o->shards);
-	json_object_set_new(object, "shard", json_string(o->shards > 1 ? text : "none"));
 	return object;
 }
 
