@@ -138,41 +138,51 @@ static int read_at(int fd, int64_t offset, char *out, int64_t count)
 }
 
 /* Is the data of a block, which begins at `from`, what its line says? The digest runs over units,
- * as they were appended. */
-static int is_sound(const cr_journal *j, int64_t from, const cr_journal_block *block)
+ * as they were appended; units: room for CHUNK bytes of them, at least one. 1, 0, or -1 with errno.
+ */
+static int is_sound(const cr_journal *j, int64_t from, const cr_journal_block *block, char *units)
 {
-	const int64_t units = cr_larger(CHUNK / j->unit_bytes, 1), most = units * j->unit_bytes;
+	const int64_t most = cr_larger(CHUNK / j->unit_bytes, 1) * j->unit_bytes;
 	uint64_t digest = CR_DIGEST64;
-	char *bytes = cr_calloc((size_t)most, 1);
-	int good = bytes != NULL;
 
-	for (int64_t at = from; good && at < block->bytes; at += most) {
+	for (int64_t at = from; at < block->bytes; at += most) {
 		const int64_t count = cr_smaller(most, block->bytes - at);
 
-		good = !read_at(j->data_fd, at, bytes, count);
-		for (int64_t i = 0; good && i < count; i += j->unit_bytes)
-			digest = cr_digest64_bulk(digest, bytes + i, (size_t)j->unit_bytes);
+		if (read_at(j->data_fd, at, units, count))
+			return -1;
+		for (int64_t i = 0; i < count; i += j->unit_bytes)
+			digest = cr_digest64_bulk(digest, units + i, (size_t)j->unit_bytes);
 	}
-	cr_free(bytes);
-	return good && digest == block->data;
+	return digest == block->data;
 }
 
-/* Blocks that are sound, and all before them. */
-static const cr_journal_block *last_sound(const cr_journal *j, const cr_journal_text *text)
+/* The last block that is sound, and all before it. What cannot be read now may be read another
+ * time: EIO, and nothing is cut off. */
+static int find_sound(const cr_journal *j, const cr_journal_text *text,
+		      const cr_journal_block **last, crocuta_error *error)
 {
+	char *units = cr_calloc((size_t)cr_larger(CHUNK, j->unit_bytes), 1);
 	struct stat status;
-	const cr_journal_block *last = &text->blocks[0];
+	int sound = 1, code = CROCUTA_OK;
 
+	*last = &text->blocks[0];
+	if (!units)
+		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a journal");
 	if (fstat(j->data_fd, &status))
-		return last;
-	for (int64_t i = 1; i < text->count; i++) {
+		code = cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->data_path);
+	for (int64_t i = 1; !code && sound && i < text->count; i++) {
 		const cr_journal_block *block = &text->blocks[i];
 
-		if (block->bytes > status.st_size || !is_sound(j, last->bytes, block))
-			break;
-		last = block;
+		sound = block->bytes <= status.st_size ? is_sound(j, (*last)->bytes, block, units)
+						       : 0;
+		if (sound < 0)
+			code = cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot be read",
+					     j->data_path);
+		else if (sound)
+			*last = block;
 	}
-	return last;
+	cr_free(units);
+	return code;
 }
 
 static int begin(cr_journal *j, crocuta_error *error)
@@ -195,7 +205,9 @@ static int take_over(cr_journal *j, cr_journal_text *text, crocuta_error *error)
 	j->data_fd = open(j->data_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	if (j->data_fd < 0)
 		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->data_path);
-	last = last_sound(j, text);
+	code = find_sound(j, text, &last, error);
+	if (code)
+		return code;
 	memcpy(j->seal, last->seal, sizeof j->seal);
 	j->saved = j->appended = j->on_disk = last->units;
 	j->saved_mark = j->mark = last->mark;
