@@ -5,9 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +18,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "io/journal_internal.h"
-#include "io/source.h"
 
 #define BUFFER_BYTES ((int64_t)4 << 20) /* held back before anything is created */
 
@@ -38,17 +35,21 @@ static char *join(const char *directory, const char *name)
 
 static int take_strings(cr_journal *j, const cr_journal_options *o)
 {
+	char own[40];
+
 	j->directory = cr_strdup(o->directory);
 	j->text_path = join(o->directory, "journal");
 	j->data_path = join(o->directory, "data");
+	snprintf(own, sizeof own, "data.%ld", (long)getpid());
+	j->new_path = join(o->directory, own);
 	j->command = cr_strdup(o->command ? o->command : "");
 	for (char *p = j->command; p && *p; p++) /* JSON takes no other bytes */
 		*p = (unsigned char)*p < 0x80 ? *p : '?';
 	j->date = cr_strdup(o->date ? o->date : "");
 	j->binding = json_deep_copy(o->binding);
 	j->buffer = cr_calloc((size_t)BUFFER_BYTES, 1);
-	return j->directory && j->text_path && j->data_path && j->command && j->date &&
-	       j->binding && j->buffer;
+	return j->directory && j->text_path && j->data_path && j->new_path && j->command &&
+	       j->date && j->binding && j->buffer;
 }
 
 int cr_journal_open(const cr_journal_options *options, cr_journal **out, crocuta_error *error)
@@ -92,6 +93,7 @@ void cr_journal_free(cr_journal *j)
 	cr_free(j->directory);
 	cr_free(j->text_path);
 	cr_free(j->data_path);
+	cr_free(j->new_path);
 	cr_free(j->command);
 	cr_free(j->date);
 	cr_free(j->buffer);
@@ -155,7 +157,7 @@ static int write_head(cr_journal *j)
 	if (text)
 		line = cr_calloc(strlen(text) + 40, 1);
 	if (line)
-		sprintf(line, "crocuta-journal 1 %s", text);
+		sprintf(line, CR_JOURNAL_MAGIC "%s", text);
 	json_decref(head);
 	free(text);
 	*j->seal = '\0';
@@ -179,7 +181,8 @@ static int try_lock(cr_journal *j, int create)
 	struct stat status;
 	int number;
 
-	j->text_fd = open(j->text_path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
+	j->text_fd =
+		open(j->text_path, O_RDWR | O_NOFOLLOW | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
 	if (j->text_fd < 0)
 		return -1;
 	/* of a file system without locks nothing can be said about others */
@@ -208,20 +211,51 @@ int cr_journal_lock(cr_journal *j, int create)
 	return -1;
 }
 
-int cr_journal_create(cr_journal *j)
+/* So that the files are found after a power cut too. */
+static void sync_directory(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	(void)fsync(fd); /* some file systems cannot */
+	close(fd);
+}
+
+/* The data's file, under a name of its own until there is a line about it. */
+static int create_data(cr_journal *j)
 {
 	if (mkdir(j->directory, 0777) && errno != EEXIST)
 		return give_up(j, "cannot be made"), -1;
+	j->data_fd = open(j->new_path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+	return j->data_fd < 0 ? (give_up(j, "cannot be written"), -1) : 0;
+}
+
+/* The journal becomes this run's, and what was there is gone. */
+static int take_place(cr_journal *j)
+{
+	char *parent;
+
 	if (j->text_fd < 0 && cr_journal_lock(j, 1)) {
 		give_up(j, errno == EWOULDBLOCK ? "another run keeps its work there"
 						: "cannot be written");
 		return -1;
 	}
-	j->data_fd = open(j->data_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	if (j->data_fd < 0 || ftruncate(j->text_fd, 0) || ftruncate(j->data_fd, 0) ||
-	    write_head(j) || cr_journal_begin_process(j))
+	if (ftruncate(j->text_fd, 0) || write_head(j) || cr_journal_begin_process(j) ||
+	    rename(j->new_path, j->data_path))
 		return give_up(j, "cannot be written"), -1;
+	j->in_place = 1;
+	sync_directory(j->directory);
+	parent = join(j->directory, "..");
+	if (parent)
+		sync_directory(parent);
+	cr_free(parent);
 	return 0;
+}
+
+int cr_journal_create(cr_journal *j)
+{
+	return create_data(j) || take_place(j) ? -1 : 0;
 }
 
 /* The buffer to the file. */
@@ -229,7 +263,7 @@ static int write_buffer(cr_journal *j)
 {
 	if (!j->used)
 		return 0;
-	if (j->data_fd < 0 && cr_journal_create(j))
+	if (j->data_fd < 0 && create_data(j))
 		return -1;
 	if (write_all(j->data_fd, j->buffer, j->used))
 		return give_up(j, "cannot be written"), -1;
@@ -249,6 +283,8 @@ static void save(cr_journal *j)
 		give_up(j, "cannot be synced to disk");
 		return;
 	}
+	if (!j->in_place && take_place(j))
+		return;
 	snprintf(line, sizeof line,
 		 "U %" PRId64 " %" PRId64 " %016" PRIx64 " %" PRId64 " %016" PRIx64, j->appended,
 		 j->appended * j->unit_bytes, j->digest, j->mark.windows, j->mark.digest);
@@ -270,7 +306,7 @@ static void put(cr_journal *j, const char *bytes, int64_t count)
 		j->used += count;
 		return;
 	}
-	if ((j->data_fd < 0 && cr_journal_create(j)) || *j->trouble)
+	if ((j->data_fd < 0 && create_data(j)) || *j->trouble)
 		return;
 	if (write_all(j->data_fd, bytes, count))
 		give_up(j, "cannot be written");
@@ -293,15 +329,15 @@ void cr_journal_append(cr_journal *j, const void *unit, cr_journal_mark mark, in
 /* ---- the end --------------------------------------------------------------------------------- */
 
 /* The files go away; not those of another run that is at work. */
-static void remove_all(cr_journal *j)
+static void remove_all(cr_journal *j, int others)
 {
-	const int mine = j->text_fd >= 0 || (j->replaces && !cr_journal_lock(j, 0));
-
-	if (!mine)
-		return;
-	unlink(j->data_path);
-	unlink(j->text_path);
-	rmdir(j->directory);
+	if (!j->in_place && j->data_fd >= 0)
+		unlink(j->new_path);
+	if (j->in_place || (others && j->replaces && !cr_journal_lock(j, 0))) {
+		unlink(j->data_path);
+		unlink(j->text_path);
+	}
+	rmdir(j->directory); /* fails when there is something in it */
 }
 
 void cr_journal_end(cr_journal *j, int done)
@@ -310,11 +346,11 @@ void cr_journal_end(cr_journal *j, int done)
 		return;
 	pthread_mutex_lock(&j->mutex);
 	if (done)
-		remove_all(j);
+		remove_all(j, 1);
 	else if (j->whole && (j->on_disk || j->eager))
 		save(j);
-	if (!done && !j->on_disk && j->text_fd >= 0)
-		remove_all(j); /* there is nothing in it */
+	if (!done && !j->on_disk && (j->in_place || j->data_fd >= 0))
+		remove_all(j, 0); /* there is nothing of this run in it */
 	pthread_mutex_unlock(&j->mutex);
 }
 
@@ -348,6 +384,11 @@ long cr_journal_process(const cr_journal *j, int64_t number)
 const char *cr_journal_directory(const cr_journal *j)
 {
 	return j->directory;
+}
+
+int cr_journal_was_unreadable(const cr_journal *j)
+{
+	return j->unreadable;
 }
 
 int cr_journal_replaces(const cr_journal *j)

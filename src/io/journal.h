@@ -52,6 +52,9 @@ const char *cr_journal_directory(const cr_journal *journal);
 /* Does the directory hold the work of another run, which the first save will replace? */
 int cr_journal_replaces(const cr_journal *journal);
 
+/* Was there something to go on from that could not be understood? */
+int cr_journal_was_unreadable(const cr_journal *journal);
+
 /* The next `count` units of those saved. EIO. */
 CROCUTA_CHECKED int cr_journal_read(cr_journal *journal, void *units, int64_t count,
 				    crocuta_error *error);

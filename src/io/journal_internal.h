@@ -8,11 +8,13 @@
 
 struct cr_journal {
 	char *directory, *text_path, *data_path;
+	char *new_path; /* of the data until the first line about it */
+	int in_place;   /* the files are this run's */
 	char *command, *date;
 	json_t *binding;
 	int64_t unit_bytes;
 	double interval;
-	int eager, replaces;
+	int eager, replaces, unreadable;
 	int text_fd, data_fd;       /* -1: nothing was created or found yet */
 	char seal[CR_JOURNAL_SEAL]; /* of the last line */
 	/* what was there */
@@ -41,7 +43,7 @@ int cr_journal_write_line(cr_journal *journal, const char *line);
 /* The line that names this process. */
 int cr_journal_begin_process(cr_journal *journal);
 
-/* A new one, over what was there. -1: given up. */
+/* A new one, over what was there, with its first lines. -1: given up. */
 int cr_journal_create(cr_journal *journal);
 
 /* Take over what the directory holds; if that is nothing, begin there. */

@@ -17,7 +17,6 @@
 #include "base/memory.h"
 #include "base/order.h"
 #include "io/journal_internal.h"
-#include "io/source.h"
 
 #define TEXT_MOST ((int64_t)1 << 30)
 #define CHUNK (1 << 20)
@@ -94,14 +93,12 @@ static int compare_binding(const cr_journal *j, const json_t *head, crocuta_erro
 		return cr_fail(
 			error, CROCUTA_EREFUSED,
 			"%.200s holds the work of another run: %.350s; run with what it was, "
-			"or leave --resume out to begin anew",
+			"or remove it to begin anew",
 			j->directory, *what ? what : "it names no options");
 	if (json_integer_value(json_object_get(head, "unit")) != j->unit_bytes)
-		return cr_fail(
-			error, CROCUTA_EREFUSED,
-			"%.200s holds the work of another version; leave --resume out to begin "
-			"anew",
-			j->directory);
+		return cr_fail(error, CROCUTA_EREFUSED,
+			       "%.200s holds the work of another version; remove it to begin anew",
+			       j->directory);
 	return CROCUTA_OK;
 }
 
@@ -202,7 +199,7 @@ static int take_over(cr_journal *j, cr_journal_text *text, crocuta_error *error)
 		return code;
 	if (!take_words(j, text->head))
 		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a journal");
-	j->data_fd = open(j->data_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	j->data_fd = open(j->data_path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
 	if (j->data_fd < 0)
 		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->data_path);
 	code = find_sound(j, text, &last, error);
@@ -211,7 +208,7 @@ static int take_over(cr_journal *j, cr_journal_text *text, crocuta_error *error)
 	memcpy(j->seal, last->seal, sizeof j->seal);
 	j->saved = j->appended = j->on_disk = last->units;
 	j->saved_mark = j->mark = last->mark;
-	j->whole = 1;
+	j->whole = j->in_place = 1;
 	j->processes = text->processes;
 	j->process_count = text->process_count;
 	text->processes = NULL;
@@ -222,12 +219,31 @@ static int take_over(cr_journal *j, cr_journal_text *text, crocuta_error *error)
 	return CROCUTA_OK;
 }
 
+/* All of the file of lines, which is open. */
+static int read_text(const cr_journal *j, char **bytes, int64_t *count, crocuta_error *error)
+{
+	struct stat status;
+
+	*bytes = NULL;
+	if (fstat(j->text_fd, &status))
+		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->text_path);
+	if (!S_ISREG(status.st_mode) || status.st_size > TEXT_MOST)
+		return cr_fail(error, CROCUTA_EIO, "%.200s is no journal; remove it", j->text_path);
+	*count = status.st_size;
+	*bytes = cr_calloc((size_t)*count + 1, 1);
+	if (!*bytes)
+		return cr_fail(error, CROCUTA_EMEMORY, "no memory for a journal");
+	return read_at(j->text_fd, 0, *bytes, *count)
+		       ? cr_fail_errno(error, CROCUTA_EIO, "%.200s: cannot be read", j->text_path)
+		       : CROCUTA_OK;
+}
+
 int cr_journal_recover(cr_journal *j, crocuta_error *error)
 {
 	cr_journal_text text;
 	char *bytes = NULL;
 	int64_t count = 0;
-	int code;
+	int code, is_newer;
 
 	if (cr_journal_lock(j, 0)) {
 		if (errno == EWOULDBLOCK)
@@ -240,17 +256,25 @@ int cr_journal_recover(cr_journal *j, crocuta_error *error)
 			return begin(j, error);
 		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->text_path);
 	}
-	code = cr_read_file(j->text_path, TEXT_MOST, &bytes, &count, error);
+	code = read_text(j, &bytes, &count, error);
+	is_newer = !code && !strncmp(bytes, CR_JOURNAL_NAME, strlen(CR_JOURNAL_NAME)) &&
+		   strncmp(bytes, CR_JOURNAL_MAGIC, strlen(CR_JOURNAL_MAGIC)) != 0;
 	if (!code)
 		code = cr_journal_parse(bytes, count, j->unit_bytes, &text, error);
 	cr_free(bytes);
 	if (code)
 		return code;
-	if (text.head) {
+	if (text.head)
 		code = take_over(j, &text, error);
-	} else { /* killed before its first line was whole, or not ours: nothing to go on from */
+	else if (is_newer)
+		code = cr_fail(
+			error, CROCUTA_EREFUSED,
+			"%.200s was written by another version of crocuta; remove it to begin "
+			"anew",
+			j->directory);
+	else /* killed before its first line was whole, or damaged there: nothing to go on from */
 		code = begin(j, error);
-	}
+	j->unreadable = !code && !text.head && count > 0;
 	cr_journal_text_free(&text);
 	return code;
 }

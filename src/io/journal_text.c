@@ -12,7 +12,6 @@
 #include "base/memory.h"
 #include "io/integer.h"
 
-#define MAGIC "crocuta-journal 1 "
 #define SEAL_DIGITS (CR_JOURNAL_SEAL - 1)
 
 void cr_journal_seal(const char *line, char seal[CR_JOURNAL_SEAL])
@@ -121,9 +120,9 @@ static int take_line(cr_journal_text *out, char *line, int64_t unit_bytes, cr_jo
 
 static int take_head(cr_journal_text *out, const char *line, cr_journal_block *at)
 {
-	if (strncmp(line, MAGIC, strlen(MAGIC)))
+	if (strncmp(line, CR_JOURNAL_MAGIC, strlen(CR_JOURNAL_MAGIC)))
 		return 0;
-	out->head = json_loads(line + strlen(MAGIC), JSON_REJECT_DUPLICATES, NULL);
+	out->head = json_loads(line + strlen(CR_JOURNAL_MAGIC), JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_object(out->head)) {
 		json_decref(out->head);
 		out->head = NULL;

@@ -15,6 +15,8 @@
 
 #include "io/journal.h"
 
+#define CR_JOURNAL_NAME "crocuta-journal "
+#define CR_JOURNAL_MAGIC CR_JOURNAL_NAME "1 "
 #define CR_JOURNAL_SEAL 17  /* 16 hex digits and NUL */
 #define CR_JOURNAL_LINE 300 /* longest P or U line */
 

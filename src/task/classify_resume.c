@@ -16,6 +16,7 @@ static json_t *make_binding(const cr_classify *classify, const crocuta_plan *pla
 		return NULL;
 	snprintf(text, sizeof text, "%016llx", (unsigned long long)classify->census.digest);
 	json_object_set_new(object, "items", json_string(text));
+	cr_resume_add_size(object, "input_bytes", o->input);
 	json_object_set_new(object, "read_at_once",
 			    json_integer(cr_feature_length(classify->model, &classify->features)));
 	return object;
@@ -65,7 +66,7 @@ int cr_classify_known(void *user, const cr_feature_item *item, crocuta_error *er
 	code = cr_journal_read(classify->resume.journal, classify->unit, 1, error);
 	if (!code)
 		code = cr_classify_take_probabilities(classify, item, classify->unit, error);
-	classify->report->resumed++;
+	classify->report->resumed += !code;
 	return code ? -code : 1;
 }
 

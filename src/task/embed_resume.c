@@ -2,10 +2,10 @@
  * values. */
 #include <string.h>
 
+#include "base/digest64.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/order.h"
-#include "base/digest64.h"
 #include "task/embed_internal.h"
 
 #define BIN_LEAST 16 /* unasked: with smaller ones the journal would be what the run waits for */
@@ -29,6 +29,7 @@ static json_t *make_binding(cr_embed *embed, const crocuta_plan *plan)
 	}
 	snprintf(text, sizeof text, "%016llx", (unsigned long long)places);
 	json_object_set_new(object, "regions", json_string(text));
+	cr_resume_add_size(object, "input_bytes", o->input);
 	json_object_set_new(object, "length", json_integer(embed->session_options.max_length));
 	return object;
 }
@@ -123,6 +124,6 @@ void cr_embed_keep_rows(cr_embed *embed, const cr_job_rows *rows)
 		memcpy(embed->units + sizeof rows->n_bases[i], rows->values + i * rows->columns,
 		       (size_t)rows->columns * sizeof(float));
 		cr_journal_append(embed->resume.journal, embed->units, rows->mark,
-				  rows->whole && (rows->job->bin || i + 1 == rows->count));
+				  rows->whole && (!embed->options.stream || i + 1 == rows->count));
 	}
 }

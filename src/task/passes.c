@@ -359,7 +359,7 @@ int cr_passes_compare(const cr_passes *passes, crocuta_error *error)
 		return CROCUTA_OK;
 	return cr_fail(error, CROCUTA_EREFUSED,
 		       "\"%.100s\": these are not the bases that the earlier run has read; give the same "
-		       "input, or leave --resume out to begin anew",
+		       "input, or remove the journal to begin anew",
 		       cr_passes_job(passes, passes->job_count - 1)->contig);
 }
 
@@ -569,7 +569,7 @@ int cr_passes_finish(cr_passes *passes, crocuta_error *error)
 	if (!code && passes->mark.windows < passes->options.expected.windows)
 		code = cr_fail(error, CROCUTA_EREFUSED,
 			       "the input ends before what the earlier run has read of it; give the same "
-			       "input, or leave --resume out to begin anew");
+			       "input, or remove the journal to begin anew");
 	return code;
 }
 

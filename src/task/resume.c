@@ -134,6 +134,14 @@ json_t *cr_resume_binding(json_t *facts, int shard, int shards)
 	return facts;
 }
 
+void cr_resume_add_size(json_t *binding, const char *key, const char *path)
+{
+	struct stat status;
+
+	if (path && strcmp(path, "-") && !stat(path, &status) && S_ISREG(status.st_mode))
+		json_object_set_new(binding, key, json_integer(status.st_size));
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static void tell_start(const cr_resume *resume, const char *directory)
@@ -144,6 +152,10 @@ static void tell_start(const cr_resume *resume, const char *directory)
 		say(resume, CROCUTA_LOG_NOTICE,
 		    "going on behind %lld %s of an earlier run, in %.300s", (long long)saved,
 		    resume->units, directory);
+	else if (cr_journal_was_unreadable(resume->journal))
+		say(resume, CROCUTA_LOG_WARNING,
+		    "the journal in %.300s is damaged from its first line on: from the beginning",
+		    directory);
 	else if (resume->options->resume)
 		say(resume, CROCUTA_LOG_NOTICE, "no earlier work in %.300s: from the beginning",
 		    directory);
@@ -200,8 +212,8 @@ int cr_resume_fail_input(const cr_resume *resume, crocuta_error *error)
 {
 	return cr_fail(
 		error, CROCUTA_EREFUSED,
-		"the input is not the one that %.300s was made from; give that one, or leave "
-		"--resume out to begin anew",
+		"the input is not the one that %.300s was made from; give that one, or remove "
+		"this directory to begin anew",
 		cr_journal_directory(resume->journal));
 }
 

@@ -26,9 +26,13 @@ typedef struct cr_resume {
 CROCUTA_CHECKED int cr_resume_check(const crocuta_journal_options *options, const char *output,
 				    crocuta_error *error);
 
-/* What an output's header says of how its numbers are made, as a binding: without command and date, with
- * version and shard. NULL gives NULL. */
+/* What an output's header says of how its numbers are made, as a binding: without command and date,
+ * with version and shard. NULL gives NULL. */
 json_t *cr_resume_binding(json_t *facts, int shard, int shards);
+
+/* The size of a file as `key`: two inputs of one name are seldom of one size. Nothing of a stream.
+ */
+void cr_resume_add_size(json_t *binding, const char *key, const char *path);
 
 /* Fill in journal. EREFUSED, EIO, EMEMORY. */
 CROCUTA_CHECKED int cr_resume_open(cr_resume *resume, crocuta_error *error);

@@ -32,6 +32,8 @@ static json_t *make_binding(const cr_score *score)
 	json_object_set_new(
 		object, "records",
 		cr_provenance_text(o->ism ? o->ism : cr_provenance_file_name(o->input)));
+	cr_resume_add_size(object, "records_bytes", o->input);
+	cr_resume_add_size(object, "reference_bytes", o->reference);
 	json_object_set_new(object, "regions", cr_provenance_text(o->regions ? o->regions : ""));
 	json_object_set_new(object, "targets", cr_provenance_text(o->targets ? o->targets : ""));
 	json_object_set_new(object, "max_indel", json_integer(o->max_indel));
