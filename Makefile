@@ -5,12 +5,13 @@
 #   make demo                      install, build, embed and score a real sequence
 #   make bench                     speed on this machine; read PERF.md beside it
 #   make bench-gpu                 speed on this machine's GPU, beside PyTorch where python3 has it
-#   make install prefix=/usr/local [DESTDIR=]
+#   make install prefix=/usr/local [DESTDIR=] [libdir=]; give prefix to `make` as well. make uninstall
 #   make SAN=address,undefined test   the same tests under sanitizers, in a directory of their own
 #   make SAN=thread test-threads      the threaded tests under ThreadSanitizer (clang)
 #   make fuzz-TARGET [SECONDS=60]     libFuzzer on tests/fuzz/fuzz_TARGET.c (clang); fuzz: all
 #   make CUDA=1                    with the GPU backend (needs nvcc), in a directory of its own
 #   make check-cuda                the GPU against the CPU and the golden files; needs a GPU
+#   make check-deb check-docker check-conda   the packages of packaging/, in clean systems (root, network)
 #   make NATIVE=1                  -march=native for the code outside the kernels
 #   make V=1                       shows whole commands
 #   make format                    clang-format over all C
@@ -18,11 +19,12 @@ prefix  ?= /usr/local
 DESTDIR ?=
 OPT     ?= -O2
 CXX     ?= c++
+PKG_CONFIG ?= pkg-config
 SECONDS ?= 60
 VERSION := $(shell sed -n 's/^.define CROCUTA_VERSION "\(.*\)"/\1/p' include/crocuta/crocuta.h)
 
 CONFIG  := release
-HARDEN  := -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+HARDEN  := -fstack-protector-strong $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,-D_FORTIFY_SOURCE=2)
 ifneq ($(SAN),)
 comma   := ,
 CONFIG  := $(subst $(comma),-,$(SAN))
@@ -39,14 +41,16 @@ endif
 BUILD   := build/$(CONFIG)
 
 # One line instead of a wall of errors when something is missing. Found once for each build.
-NOBUILD := clean format demo test bench bench-gpu test-threads check-cuda fuzz fuzz-%
+NOBUILD := clean format demo test bench bench-gpu test-threads check-cuda fuzz fuzz-% uninstall check-deb \
+	check-docker check-conda
 ifneq ($(filter-out $(NOBUILD),$(or $(MAKECMDGOALS),all)),)
 ifeq ($(wildcard $(BUILD)/found),)
 hash    := \#
-compiles = $(shell echo '$(hash)include <$(1)>' | $(CC) -fsyntax-only -x c - 2>/dev/null || echo '$(2)')
+compiles = $(shell echo '$(hash)include <$(1)>' | $(CC) $(CPPFLAGS) $(CFLAGS) \
+	`$(PKG_CONFIG) --cflags-only-I $(2) 2>/dev/null` -fsyntax-only -x c - 2>/dev/null || echo '$(2)')
 MISSING := $(shell command -v $(firstword $(CC)) >/dev/null 2>&1 || echo a compiler '($(CC))')
 ifeq ($(MISSING),)
-MISSING := $(shell command -v pkg-config >/dev/null || echo pkg-config) \
+MISSING := $(shell command -v $(PKG_CONFIG) >/dev/null || echo pkg-config) \
 	$(call compiles,htslib/hts.h,htslib) $(call compiles,jansson.h,jansson) \
 	$(call compiles,bigWig.h,libBigWig) $(call compiles,openssl/evp.h,libcrypto)
 endif
@@ -60,9 +64,9 @@ endif
 PACKAGES := htslib jansson libcrypto
 CFLAGS_ALL := -std=c11 $(OPT) -g -Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla -fopenmp \
 	-fvisibility=hidden -fno-math-errno -Iinclude -Isrc \
-	$(shell pkg-config --cflags $(PACKAGES) 2>/dev/null) \
-	$(HARDEN) $(if $(NATIVE),-march=native) $(SANFLAGS) $(CFLAGS)
-LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lBigWig -lm
+	$(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null) \
+	$(HARDEN) $(if $(NATIVE),-march=native) $(SANFLAGS) $(CPPFLAGS) $(CFLAGS)
+LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null) -lBigWig -lm
 LDFLAGS_ALL := -fopenmp $(SANFLAGS) $(LDFLAGS)
 
 # The GPU backend: nvcc for the .cu files, the toolkit's libraries. The program starts without a driver.
@@ -155,6 +159,7 @@ AGAIN = +$(MAKE) --no-print-directory $(if $(findstring j,$(firstword -$(MAKEFLA
 
 test:
 	@tools/install-deps --build --test $(if $(findstring thread,$(SAN)),--fuzz)
+	@tools/install-deps --more || echo "what they test is skipped"
 	$(AGAIN) tests
 	@CC='$(CC)' CXX='$(CXX)' tools/run-tests $(BUILD)
 
@@ -210,21 +215,72 @@ build/fuzz/fuzz_%: build/fuzz/tests/fuzz/fuzz_%.o build/fuzz/libcrocuta.a
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h' '*.inc')
 
+# Where things go. Debian, conda and others name other directories for some of them.
+bindir  = $(prefix)/bin
+libdir  = $(prefix)/lib
+mandir  = $(prefix)/share/man
+docdir  = $(prefix)/share/doc/crocuta
+bashdir = $(prefix)/share/bash-completion/completions
+zshdir  = $(prefix)/share/zsh/site-functions
+fishdir = $(prefix)/share/fish/vendor_completions.d
+DOCS   := README.md NEWS.md PERF.md LICENSE $(wildcard docs/*.md examples/*.c examples/*.md examples/Makefile) \
+	$(shell find workflows -type f -not -path '*/.*' -not -path '*/__pycache__/*' 2>/dev/null | sort)
+# What a program that links libcrocuta.a needs besides the packages that crocuta.pc requires.
+PC_LIBS := -lBigWig -lm -fopenmp
+ifneq ($(CUDA),)
+PC_LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcufft -lcudart -lstdc++ -ldl
+endif
+
+# Completions are what the program says of its options. One for another processor cannot be asked.
 install: all
-	install -d $(addprefix $(DESTDIR)$(prefix)/,bin lib/pkgconfig include/crocuta share/man/man1)
-	install -m755 $(BUILD)/crocuta $(DESTDIR)$(prefix)/bin
-	install -m644 $(BUILD)/libcrocuta.a $(DESTDIR)$(prefix)/lib
+	install -d $(addprefix $(DESTDIR),$(bindir) $(libdir)/pkgconfig $(prefix)/include/crocuta $(docdir) \
+		$(mandir)/man1 $(mandir)/man3)
+	install -m755 $(BUILD)/crocuta $(DESTDIR)$(bindir)
+	install -m644 $(BUILD)/libcrocuta.a $(DESTDIR)$(libdir)
 	install -m644 include/crocuta/*.h $(DESTDIR)$(prefix)/include/crocuta
-	install -m644 man/*.1 $(DESTDIR)$(prefix)/share/man/man1
-	sed -e 's|@prefix@|$(prefix)|' -e 's|@version@|$(VERSION)|' crocuta.pc.in \
-		> $(DESTDIR)$(prefix)/lib/pkgconfig/crocuta.pc
+	install -m644 $(wildcard man/*.1) $(DESTDIR)$(mandir)/man1
+	$(if $(wildcard man/*.3),install -m644 $(wildcard man/*.3) $(DESTDIR)$(mandir)/man3)
+	sed '/^#/d' man/links | while read -r name page; do ln -sf $$page $(DESTDIR)$(mandir)/man3/$$name || exit; done
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(patsubst $(prefix)/%,$${prefix}/%,$(libdir))|' \
+		-e 's|@version@|$(VERSION)|' -e 's|@libs@|$(PC_LIBS)|' crocuta.pc.in \
+		> $(BUILD)/crocuta.pc
+	install -m644 $(BUILD)/crocuta.pc $(DESTDIR)$(libdir)/pkgconfig
+	if $(BUILD)/crocuta --version >/dev/null 2>&1; then \
+		tools/make-completions $(BUILD)/crocuta $(BUILD)/completions && \
+		install -Dm644 $(BUILD)/completions/crocuta.bash $(DESTDIR)$(bashdir)/crocuta && \
+		install -Dm644 $(BUILD)/completions/_crocuta $(DESTDIR)$(zshdir)/_crocuta && \
+		install -Dm644 $(BUILD)/completions/crocuta.fish $(DESTDIR)$(fishdir)/crocuta.fish; \
+	else echo 'install: no completions, $(BUILD)/crocuta does not run here'; fi
 	for file in $$(find models -type f); do \
 		install -Dm644 $$file $(DESTDIR)$(prefix)/share/crocuta/$$file || exit; done
+	for file in $(DOCS); do mode=644; [ ! -x $$file ] || mode=755; \
+		install -Dm$$mode $$file $(DESTDIR)$(docdir)/$$file || exit; done
+
+# What `install` put there with the same variables; models and files of others stay.
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(bindir)/crocuta $(libdir)/libcrocuta.a $(libdir)/pkgconfig/crocuta.pc \
+		$(bashdir)/crocuta $(zshdir)/_crocuta $(fishdir)/crocuta.fish \
+		$(patsubst man/%,$(mandir)/man1/%,$(wildcard man/*.1)) \
+		$(patsubst man/%,$(mandir)/man3/%,$(wildcard man/*.3)) \
+		$(patsubst include/%,$(prefix)/include/%,$(wildcard include/crocuta/*.h)) \
+		$(addprefix $(docdir)/,$(DOCS)))
+	for page in $$(sed '/^#/d; s/ .*//' man/links); do rm -f $(DESTDIR)$(mandir)/man3/$$page; done
+	for file in $$(find models -type f); do rm -f $(DESTDIR)$(prefix)/share/crocuta/$$file; done
+	for place in $(prefix)/share/crocuta $(prefix)/include/crocuta $(docdir); do \
+		[ ! -d $(DESTDIR)$$place ] || find $(DESTDIR)$$place -depth -type d -empty -delete; done
+
+check-deb:
+	@tools/check-deb
+check-docker:
+	@tools/check-docker
+check-conda:
+	@tools/check-conda
 
 clean:
 	rm -rf build
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 FORCE:
-.PHONY: all tests test test-threads check-cuda demo bench bench-gpu fuzz format install clean FORCE
+.PHONY: all tests test test-threads check-cuda check-deb check-docker check-conda demo bench bench-gpu fuzz format \
+	install uninstall clean FORCE
 .SECONDARY:
