@@ -333,7 +333,7 @@ static void remove_all(cr_journal *j, int others)
 {
 	if (!j->in_place && j->data_fd >= 0)
 		unlink(j->new_path);
-	if (j->in_place || (others && j->replaces && !cr_journal_lock(j, 0))) {
+	if (j->in_place || j->text_fd >= 0 || (others && j->replaces && !cr_journal_lock(j, 0))) {
 		unlink(j->data_path);
 		unlink(j->text_path);
 	}

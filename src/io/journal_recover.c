@@ -184,8 +184,10 @@ static int find_sound(const cr_journal *j, const cr_journal_text *text,
 
 static int begin(cr_journal *j, crocuta_error *error)
 {
-	return cr_journal_create(j) ? cr_fail(error, CROCUTA_EIO, "%.350s", j->trouble)
-				    : CROCUTA_OK;
+	if (!cr_journal_create(j))
+		return CROCUTA_OK;
+	cr_journal_end(j, 1);
+	return cr_fail(error, CROCUTA_EIO, "%.350s", j->trouble);
 }
 
 /* ---- all together ---------------------------------------------------------------------------- */
@@ -243,7 +245,7 @@ int cr_journal_recover(cr_journal *j, crocuta_error *error)
 	cr_journal_text text;
 	char *bytes = NULL;
 	int64_t count = 0;
-	int code, is_newer;
+	int code;
 
 	if (cr_journal_lock(j, 0)) {
 		if (errno == EWOULDBLOCK)
@@ -257,8 +259,6 @@ int cr_journal_recover(cr_journal *j, crocuta_error *error)
 		return cr_fail_errno(error, CROCUTA_EIO, "%.200s", j->text_path);
 	}
 	code = read_text(j, &bytes, &count, error);
-	is_newer = !code && !strncmp(bytes, CR_JOURNAL_NAME, strlen(CR_JOURNAL_NAME)) &&
-		   strncmp(bytes, CR_JOURNAL_MAGIC, strlen(CR_JOURNAL_MAGIC)) != 0;
 	if (!code)
 		code = cr_journal_parse(bytes, count, j->unit_bytes, &text, error);
 	cr_free(bytes);
@@ -266,7 +266,7 @@ int cr_journal_recover(cr_journal *j, crocuta_error *error)
 		return code;
 	if (text.head)
 		code = take_over(j, &text, error);
-	else if (is_newer)
+	else if (text.other_version)
 		code = cr_fail(
 			error, CROCUTA_EREFUSED,
 			"%.200s was written by another version of crocuta; remove it to begin "

@@ -120,8 +120,10 @@ static int take_line(cr_journal_text *out, char *line, int64_t unit_bytes, cr_jo
 
 static int take_head(cr_journal_text *out, const char *line, cr_journal_block *at)
 {
-	if (strncmp(line, CR_JOURNAL_MAGIC, strlen(CR_JOURNAL_MAGIC)))
+	if (strncmp(line, CR_JOURNAL_MAGIC, strlen(CR_JOURNAL_MAGIC))) {
+		out->other_version = !strncmp(line, CR_JOURNAL_NAME, strlen(CR_JOURNAL_NAME));
 		return 0;
+	}
 	out->head = json_loads(line + strlen(CR_JOURNAL_MAGIC), JSON_REJECT_DUPLICATES, NULL);
 	if (!json_is_object(out->head)) {
 		json_decref(out->head);

@@ -29,7 +29,8 @@ typedef struct cr_journal_block {
 } cr_journal_block;
 
 typedef struct cr_journal_text {
-	json_t *head; /* of the first line; NULL: that is no journal's */
+	json_t *head;      /* of the first line; NULL: that is no journal's */
+	int other_version; /* it is one, of another version */
 	cr_journal_block *
 		blocks; /* (count), ascending; the first stands for the line 1 and holds no units */
 	int64_t count, capacity;

@@ -8,15 +8,14 @@
 static json_t *make_binding(const cr_classify *classify, const crocuta_plan *plan)
 {
 	const crocuta_classify_options *o = &classify->options;
-	json_t *object =
-		cr_resume_binding(cr_classify_provenance(classify, plan), o->shard, o->shards);
+	json_t *object = cr_resume_binding(cr_classify_provenance(classify, plan), plan, o->shard,
+					   o->shards);
 	char text[40];
 
 	if (!object)
 		return NULL;
 	snprintf(text, sizeof text, "%016llx", (unsigned long long)classify->census.digest);
 	json_object_set_new(object, "items", json_string(text));
-	cr_resume_add_size(object, "input_bytes", o->input);
 	json_object_set_new(object, "read_at_once",
 			    json_integer(cr_feature_length(classify->model, &classify->features)));
 	return object;
@@ -35,6 +34,7 @@ int cr_classify_open_journal(cr_classify *classify, const crocuta_plan *plan)
 	classify->resume = (cr_resume){.options = &o->journal,
 				       .verb = "classify",
 				       .output = o->output,
+				       .inputs = {o->input},
 				       .units = o->scan ? "windows" : "sequences",
 				       .command = o->command,
 				       .binding = classify->binding,

@@ -16,7 +16,8 @@ static json_t *make_binding(cr_embed *embed, const crocuta_plan *plan)
 {
 	const crocuta_embed_options *o = &embed->options;
 	uint64_t places = CR_DIGEST64;
-	json_t *object = cr_resume_binding(cr_embed_provenance(embed, plan), o->shard, o->shards);
+	json_t *object =
+		cr_resume_binding(cr_embed_provenance(embed, plan), plan, o->shard, o->shards);
 	char text[40];
 
 	if (!object)
@@ -29,7 +30,6 @@ static json_t *make_binding(cr_embed *embed, const crocuta_plan *plan)
 	}
 	snprintf(text, sizeof text, "%016llx", (unsigned long long)places);
 	json_object_set_new(object, "regions", json_string(text));
-	cr_resume_add_size(object, "input_bytes", o->input);
 	json_object_set_new(object, "length", json_integer(embed->session_options.max_length));
 	return object;
 }
@@ -53,6 +53,7 @@ int cr_embed_open_journal(cr_embed *embed, const crocuta_plan *plan)
 	embed->resume = (cr_resume){.options = &o->journal,
 				    .verb = "embed",
 				    .output = o->output,
+				    .inputs = {o->input},
 				    .units = "rows",
 				    .command = o->command,
 				    .binding = embed->binding,

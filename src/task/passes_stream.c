@@ -149,6 +149,11 @@ int cr_stream_run(cr_passes *passes, int64_t number, int64_t known, crocuta_erro
 	const int compute = known < job->to;
 	int code = CROCUTA_OK;
 
+	if (known > job->from && known < job->to) /* saves fall between contigs */
+		return cr_fail(error, CROCUTA_EREFUSED,
+			       "\"%.100s\": the journal ends inside this contig, so it is of another "
+			       "input; give that one, or remove the journal to begin anew",
+			       job->contig);
 	passes->error = error;
 	passes->active_job = -1; /* the ring holds one job */
 	passes->mark.windows++;

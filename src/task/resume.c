@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/error.h"
 #include "base/memory.h"
@@ -18,6 +19,7 @@
 
 #define INTERVAL 10.0
 #define SUFFIX ".crocuta-run"
+#define SPACE_LEAST 1e9 /* bytes */
 
 void crocuta_journal_options_init(crocuta_journal_options *options)
 {
@@ -86,11 +88,30 @@ static int make_directories(const char *path, crocuta_error *error)
 		      : CROCUTA_OK;
 }
 
-/* Of the work and its place: verb, file name of the output, digest of the binding. */
+/* What tells this work from that of others: the binding, and the sizes of the inputs, because
+ * pipelines call files of many samples by one name. */
+static char *describe_work(const cr_resume *resume)
+{
+	json_t *work = json_deep_copy(resume->binding);
+	char key[40], *text;
+
+	for (size_t i = 0; work && i < sizeof resume->inputs / sizeof *resume->inputs; i++) {
+		struct stat status;
+
+		snprintf(key, sizeof key, "bytes of input %zu", i + 1);
+		if (resume->inputs[i] && strcmp(resume->inputs[i], "-") &&
+		    !stat(resume->inputs[i], &status) && S_ISREG(status.st_mode))
+			json_object_set_new(work, key, json_integer(status.st_size));
+	}
+	text = work ? json_dumps(work, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII) : NULL;
+	json_decref(work);
+	return text;
+}
+
+/* Of the work and its place: verb, file name of the output, digest of what is computed. */
 static int name_in_state_dir(const cr_resume *resume, char out[PATH_MAX], crocuta_error *error)
 {
-	char seal[CR_JOURNAL_SEAL] = "";
-	char *text = json_dumps(resume->binding, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENSURE_ASCII);
+	char seal[CR_JOURNAL_SEAL] = "", *text = describe_work(resume);
 	const char *name = cr_output_is_stdout(resume->output)
 				   ? "stdout"
 				   : cr_provenance_file_name(resume->output);
@@ -102,8 +123,7 @@ static int name_in_state_dir(const cr_resume *resume, char out[PATH_MAX], crocut
 	if (snprintf(out, PATH_MAX, "%s/%s-%.120s-%s", resume->options->state_dir, resume->verb,
 		     name, seal) >= PATH_MAX)
 		return cr_fail(error, CROCUTA_EARG,
-			       "%.100s...: the name of the state directory is "
-			       "too long",
+			       "%.100s...: the name of the state directory is too long",
 			       resume->options->state_dir);
 	return make_directories(resume->options->state_dir, error);
 }
@@ -118,7 +138,7 @@ static int find_directory(const cr_resume *resume, char out[PATH_MAX], crocuta_e
 	return CROCUTA_OK;
 }
 
-json_t *cr_resume_binding(json_t *facts, int shard, int shards)
+json_t *cr_resume_binding(json_t *facts, const crocuta_plan *plan, int shard, int shards)
 {
 	char version[80], text[40] = "none";
 
@@ -131,15 +151,8 @@ json_t *cr_resume_binding(json_t *facts, int shard, int shards)
 	if (shards > 1)
 		snprintf(text, sizeof text, "%d/%d", shard, shards);
 	json_object_set_new(facts, "shard", json_string(text));
+	json_object_set_new(facts, "ranks", json_integer(plan->ranks));
 	return facts;
-}
-
-void cr_resume_add_size(json_t *binding, const char *key, const char *path)
-{
-	struct stat status;
-
-	if (path && strcmp(path, "-") && !stat(path, &status) && S_ISREG(status.st_mode))
-		json_object_set_new(binding, key, json_integer(status.st_size));
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -166,6 +179,19 @@ static void tell_start(const cr_resume *resume, const char *directory)
 		    directory, resume->options->interval);
 }
 
+/* Unasked a journal must not take the place that the output needs. */
+static int has_space(const char *output)
+{
+	const char *slash = strrchr(output, '/');
+	char directory[PATH_MAX] = ".";
+	struct statvfs system;
+
+	if (slash)
+		snprintf(directory, sizeof directory, "%.*s", (int)(slash - output) + 1, output);
+	return statvfs(directory, &system) ||
+	       (double)system.f_bavail * (double)system.f_frsize >= SPACE_LEAST;
+}
+
 int cr_resume_open(cr_resume *resume, crocuta_error *error)
 {
 	const crocuta_journal_options *o = resume->options;
@@ -180,7 +206,7 @@ int cr_resume_open(cr_resume *resume, crocuta_error *error)
 		.eager = o->eager || is_asked(o),
 		.interval = o->interval,
 	};
-	const int keep = !o->off && (resume->unasked || how.eager);
+	const int keep = !o->off && (how.eager || (resume->unasked && has_space(resume->output)));
 	int code;
 
 	resume->journal = resume->stale = NULL;

@@ -11,6 +11,7 @@ typedef struct cr_resume {
 	const crocuta_journal_options *options;
 	const char *verb, *output; /* "embed", and the path */
 	const char *units;         /* "rows" */
+	const char *inputs[2];     /* files read, or NULL */
 	const char *command;   /* of the caller; afterwards that of the run that began the work */
 	const json_t *binding; /* what decides the numbers */
 	int64_t unit_bytes;
@@ -28,11 +29,7 @@ CROCUTA_CHECKED int cr_resume_check(const crocuta_journal_options *options, cons
 
 /* What an output's header says of how its numbers are made, as a binding: without command and date,
  * with version and shard. NULL gives NULL. */
-json_t *cr_resume_binding(json_t *facts, int shard, int shards);
-
-/* The size of a file as `key`: two inputs of one name are seldom of one size. Nothing of a stream.
- */
-void cr_resume_add_size(json_t *binding, const char *key, const char *path);
+json_t *cr_resume_binding(json_t *facts, const crocuta_plan *plan, int shard, int shards);
 
 /* Fill in journal. EREFUSED, EIO, EMEMORY. */
 CROCUTA_CHECKED int cr_resume_open(cr_resume *resume, crocuta_error *error);

@@ -25,15 +25,14 @@ _Static_assert(sizeof(unit) <= sizeof((cr_score *)0)->next_unit, "a unit fits");
 static json_t *make_binding(const cr_score *score)
 {
 	const crocuta_score_options *o = &score->options;
-	json_t *object = cr_resume_binding(cr_score_facts(score), o->shard, o->shards);
+	json_t *object =
+		cr_resume_binding(cr_score_facts(score), &score->report->plan, o->shard, o->shards);
 
 	if (!object)
 		return NULL;
 	json_object_set_new(
 		object, "records",
 		cr_provenance_text(o->ism ? o->ism : cr_provenance_file_name(o->input)));
-	cr_resume_add_size(object, "records_bytes", o->input);
-	cr_resume_add_size(object, "reference_bytes", o->reference);
 	json_object_set_new(object, "regions", cr_provenance_text(o->regions ? o->regions : ""));
 	json_object_set_new(object, "targets", cr_provenance_text(o->targets ? o->targets : ""));
 	json_object_set_new(object, "max_indel", json_integer(o->max_indel));
@@ -53,6 +52,7 @@ int cr_score_open_journal(cr_score *score)
 	score->resume = (cr_resume){.options = &o->journal,
 				    .verb = "score",
 				    .output = o->output,
+				    .inputs = {o->input, o->reference},
 				    .units = "changes",
 				    .command = o->command,
 				    .binding = score->binding,

@@ -191,7 +191,7 @@ refused() {
 	local first
 	first=$(grep -vn -m 1 '^#' right.vcf | cut -d : -f 1)
 	awk -v first="$first" 'NR != first + 1' right.vcf > in.vcf
-	refused 'records_bytes was' S --resume -o out/x.vcf in.vcf
+	refused 'the input is not the one' S --resume -o out/x.vcf in.vcf
 	# of the same size: another ALT
 	awk -v first="$first" -v OFS='\t' -F '\t' 'NR == first { $5 = $4 == "A" || $5 == "A" ? "G" : "A" } 1' right.vcf > in.vcf
 	[ "$(stat -c %s in.vcf)" = "$(stat -c %s right.vcf)" ]
