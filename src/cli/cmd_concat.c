@@ -84,7 +84,7 @@ const cr_command cr_command_concat = {
 	.synopsis = "[options] FILE...",
 	.details = "Outputs of crocuta score (VCF, BCF, table), embed (npy, tsv, bedgraph) and "
 		   "classify (bed, tsv)\nare joined in the order given. Different models, references or "
-		   "options, and missing shards, are refused.",
+		   "options, and missing shards,\nare refused.",
 	.footer = "Example:\n"
 		  "  crocuta concat -o all.vcf.gz -W part.1.vcf.gz part.2.vcf.gz part.3.vcf.gz",
 	.options = options,

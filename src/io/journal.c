@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "io/journal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -328,6 +329,24 @@ void cr_journal_append(cr_journal *j, const void *unit, cr_journal_mark mark, in
 
 /* ---- the end --------------------------------------------------------------------------------- */
 
+/* Data under names of their own, of processes that were killed before their first line. */
+static void remove_orphans(const cr_journal *j)
+{
+	DIR *directory = opendir(j->directory);
+	const struct dirent *entry;
+
+	while (directory && (entry = readdir(directory))) {
+		char *path = strncmp(entry->d_name, "data.", 5) ? NULL
+								: join(j->directory, entry->d_name);
+
+		if (path)
+			unlink(path);
+		cr_free(path);
+	}
+	if (directory)
+		closedir(directory);
+}
+
 /* The files go away; not those of another run that is at work. */
 static void remove_all(cr_journal *j, int others)
 {
@@ -336,6 +355,7 @@ static void remove_all(cr_journal *j, int others)
 	if (j->in_place || j->text_fd >= 0 || (others && j->replaces && !cr_journal_lock(j, 0))) {
 		unlink(j->data_path);
 		unlink(j->text_path);
+		remove_orphans(j);
 	}
 	rmdir(j->directory); /* fails when there is something in it */
 }

@@ -364,6 +364,9 @@ json_t *cr_score_facts(const cr_score *score)
 		add_facts(score, object, f);
 		/* known when the first records are */
 		json_object_del(json_object_get(object, "reference"), "contig_map");
+	} else {
+		json_decref(object);
+		object = NULL;
 	}
 	cr_free(f);
 	return object;
@@ -388,6 +391,9 @@ json_t *cr_score_meta(const cr_score *score)
 			json_object_set_new(object, "date", json_string(text));
 		}
 		add_facts(score, object, f);
+	} else {
+		json_decref(object);
+		object = NULL;
 	}
 	cr_free(f);
 	return object;

@@ -106,7 +106,8 @@ static int read_window(reading *r, const cr_score_change *change)
 	code = make_room(r, r->window_bytes);
 	if (!code)
 		code = cr_score_window_tokens(r->score, change, bases, r->tokens);
-	r->digest = cr_digest64_bulk(CR_DIGEST64, r->tokens, (size_t)r->window_bytes);
+	if (!code)
+		r->digest = cr_digest64_bulk(CR_DIGEST64, r->tokens, (size_t)r->window_bytes);
 	return code;
 }
 
