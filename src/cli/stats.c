@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -18,18 +19,27 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 
-/* Its own name while it is written; the path itself when that is no file. */
-static int part_of(const char *path, char part[PATH_MAX])
+/* Where it ends, links followed, and its own name while it is written: the same when that is no
+ * file. Descriptors have names that look like files, which must never be renamed over. */
+static int find_names(const char *path, char target[PATH_MAX], char part[PATH_MAX])
 {
+	const int named = !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6);
 	struct stat there;
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	const char *slash, *name;
 	int used;
 
-	if (!stat(path, &there) && !S_ISREG(there.st_mode))
-		used = snprintf(part, PATH_MAX, "%s", path);
+	if (named || !realpath(path, target)) {
+		used = snprintf(target, PATH_MAX, "%s", path);
+		if (used < 0 || used >= PATH_MAX)
+			return -1;
+	}
+	slash = strrchr(target, '/');
+	name = slash ? slash + 1 : target;
+	if (named || (!stat(target, &there) && !S_ISREG(there.st_mode)))
+		used = snprintf(part, PATH_MAX, "%s", target);
 	else
-		used = snprintf(part, PATH_MAX, "%.*s.%s.crocuta-%ld.part", (int)(name - path),
-				path, name, (long)getpid());
+		used = snprintf(part, PATH_MAX, "%.*s.%s.crocuta-%ld.part", (int)(name - target),
+				target, name, (long)getpid());
 	return used < 0 || used >= PATH_MAX ? -1 : 0;
 }
 
@@ -65,7 +75,7 @@ static int refuse_other_file(const char *path)
 
 int cr_stats_check(const char *path)
 {
-	char part[PATH_MAX];
+	char target[PATH_MAX], part[PATH_MAX];
 	struct stat there;
 	FILE *out;
 
@@ -75,14 +85,14 @@ int cr_stats_check(const char *path)
 		errno = EISDIR;
 		return cannot_write(path);
 	}
-	if (is_other_file(path))
-		return refuse_other_file(path);
-	if (part_of(path, part)) {
+	if (find_names(path, target, part)) {
 		errno = ENAMETOOLONG;
 		return cannot_write(path);
 	}
-	if (!strcmp(part, path)) /* a pipe or device: opening it would be heard */
+	if (!strcmp(part, target)) /* a pipe or device: opening it would be heard */
 		return 0;
+	if (is_other_file(target))
+		return refuse_other_file(path);
 	out = fopen(part, "wx");
 	if (!out)
 		return cannot_write(path);
@@ -178,16 +188,21 @@ static void add_counts(cr_print *print, const cr_stats *stats)
 
 int cr_stats_write(const char *path, const cr_stats *stats, int status)
 {
-	char part[PATH_MAX];
+	char target[PATH_MAX], part[PATH_MAX];
 	cr_print print;
 	FILE *out;
-	int failed;
+	int failed, own;
 
 	if (!path)
 		return status;
-	if (is_other_file(path)) /* the output has got its name meanwhile */
+	if (find_names(path, target, part)) {
+		errno = ENAMETOOLONG;
+		return status ? status : cannot_write(path);
+	}
+	own = strcmp(part, target) != 0;
+	if (own && is_other_file(target)) /* the output has got its name meanwhile */
 		return status ? status : refuse_other_file(path);
-	out = part_of(path, part) ? NULL : fopen(part, "w");
+	out = fopen(part, "w");
 	if (!out)
 		return status ? status : cannot_write(path);
 	cr_print_start_to(&print, out);
@@ -198,12 +213,12 @@ int cr_stats_write(const char *path, const cr_stats *stats, int status)
 	cr_print_finish(&print);
 	failed = ferror(out) || fflush(out);
 	failed = fclose(out) || failed;
-	if (!failed && strcmp(part, path))
-		failed = rename(part, path);
+	if (!failed && own)
+		failed = rename(part, target);
 	if (!failed)
 		return status;
 	failed = errno;
-	if (strcmp(part, path))
+	if (own)
 		unlink(part);
 	errno = failed;
 	return status ? status : cannot_write(path);

@@ -86,12 +86,14 @@ refused() {
 		[ ! -e out/x.npy.crocuta-run ]
 		rm out/*
 	done
+	for i in $(seq 20); do sed "s/^>.*/>c$i/" p.fa; done > long.fa
+	E -o whole.npy long.fa
 	status=0
-	E --max-time 0.3 --journal-interval 0 -o out/x.npy p.fa 2> err || status=$?
+	E --max-time 0.3 --journal-interval 0 -o out/x.npy long.fa 2> err || status=$?
 	cat err
 	[ $status = 75 ]
 	grep -qx '\[E::embed\] stopped after --max-time.*' err
-	E --resume -o out/x.npy p.fa
+	E --resume -o out/x.npy long.fa
 	cmp whole.npy out/x.npy
 }
 
