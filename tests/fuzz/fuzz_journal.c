@@ -71,7 +71,7 @@ static void prove_block(const char *line, const cr_journal_block *block)
 	long long units, bytes, windows;
 	int read = 0;
 
-	need(sscanf(line, "U %lld %lld %16llx %lld %16llx %n", &units, &bytes, &data, &windows, &digest,
+	need(sscanf(line, " U %lld %lld %16llx %lld %16llx %n", &units, &bytes, &data, &windows, &digest,
 		    &read) == 5);
 	need(line[read] == '#' && block->units == units && block->bytes == bytes);
 	need(block->data == data && block->mark.windows == windows && block->mark.digest == digest);

@@ -1085,6 +1085,39 @@ static void test_in_use_since(void **state)
 	assert_false(exists(in_directory("run")));
 }
 
+/* Killed with data on disk and no line about them yet: the next run that ends well leaves nothing of it. */
+static void test_killed_before_its_first_line(void **state)
+{
+	cr_journal_options options = options_of(0, NEVER);
+	int status = -1;
+	pid_t child;
+
+	(void)state;
+	options.unit_bytes = 5000000;
+	for (int resume = 0; resume < 2; resume++) {
+		cr_journal *journal;
+
+		wipe();
+		child = fork();
+		assert_true(child >= 0);
+		if (!child) {
+			char *unit = calloc(1, 5000000);
+
+			if (cr_journal_open(&options, &journal, NULL))
+				_exit(1);
+			cr_journal_append(journal, unit, mark_of(0), 1);
+			_exit(access(in_directory("run"), F_OK)); /* as if killed */
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+		assert_true(exists(in_directory("run")));
+		journal = open_journal(resume, 0);
+		append(journal, 0, 3);
+		leave(journal, 1);
+		assert_false(exists(in_directory("run")));
+	}
+}
+
 /* ---- threads --------------------------------------------------------------------------------- */
 
 #define THREADS 7
@@ -1358,6 +1391,7 @@ int main(void)
 		cmocka_unit_test(test_unit_size),
 		cmocka_unit_test(test_in_use),
 		cmocka_unit_test(test_in_use_since),
+		cmocka_unit_test(test_killed_before_its_first_line),
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_failed_sync),
