@@ -627,6 +627,33 @@ static void test_no_journal(void **state)
 	}
 }
 
+static char *seal_lines(const char *const *lines);
+
+/* A journal of a version to come is not ours to cut; one of no version is nobody's. */
+static void test_other_version(void **state)
+{
+	const cr_journal_options options = options_of(1, 0);
+	const char *const lines[] = {"crocuta-journal 2 {\"binding\":{},\"unit\":24}", "P 5", NULL};
+	const char *const unversioned[] = {"crocuta-journey 1 {}", NULL};
+	crocuta_error error = {0};
+	cr_journal *journal;
+	bytes text = {seal_lines(lines), 0};
+
+	(void)state;
+	text.count = strlen(text.data);
+	put_journal(&text, text.count, &text, 3);
+	check_failed(cr_journal_open(&options, &journal, &error), CROCUTA_EREFUSED, &error,
+		     "another version of crocuta");
+	assert_null(journal);
+	assert_true(same_file("run/journal", &text));
+	free(text.data);
+	text.data = seal_lines(unversioned);
+	text.count = strlen(text.data);
+	put_journal(&text, text.count, &text, 3);
+	complete(open_journal(1, NEVER), 0, 3);
+	free(text.data);
+}
+
 /* ---- lines with good seals ------------------------------------------------------------------- */
 
 /* A text of lines, each sealed. */
@@ -1381,6 +1408,7 @@ int main(void)
 		cmocka_unit_test(test_data_changed_at_every_byte),
 		cmocka_unit_test(test_lines_moved),
 		cmocka_unit_test(test_no_journal),
+		cmocka_unit_test(test_other_version),
 		cmocka_unit_test(test_lines),
 		cmocka_unit_test(test_heads),
 		cmocka_unit_test(test_seal),
