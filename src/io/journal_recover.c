@@ -1,6 +1,6 @@
 /* journal_recover.c - the journal of a run that ended early, taken over.
  *
- * Lines are believed as far as each fits to the one before it, data as far as their SHA-256 is that
+ * Lines are believed as far as each fits to the one before it, data as far as their digest is that
  * of their line. What lies behind is cut off. Another binding refuses, and nothing was touched
  * then. */
 #define _GNU_SOURCE

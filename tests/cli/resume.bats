@@ -274,7 +274,7 @@ score_goes_on() {
 	undisturbed "$name" late "$@" "$vcf"
 	rm -rf full out
 	mkdir out
-	ends_late p.fa "$vcf" late "$@" --journal-interval ${INTERVAL:-0} --resume -o "out/$name" "late/$vcf"
+	ends_late p.fa "$vcf" late "$@" --journal-interval "${INTERVAL:-0}" --resume -o "out/$name" "late/$vcf"
 	mv "out/$name.crocuta-run" full
 	goes_on "$name" late "$@" "$vcf"
 }
@@ -302,7 +302,7 @@ score_goes_on() {
 	        alts = random.sample([b for b in "ACGT" if b != bases[at - 1]], random.choice([1, 1, 2]))
 	        out.write(f"chr20_piece\t{at}\t.\t{bases[at - 1]}\t{','.join(alts)}\t.\t.\t.\n")
 	PY
-	INTERVAL=0.02 score_goes_on x.tsv many.vcf --window 64 --readout 4 --strands forward
+	INTERVAL=0.002 score_goes_on x.tsv many.vcf --window 64 --readout 4 --strands forward
 }
 
 @test "score --shard and --ism: stopped and gone on with" {
@@ -405,7 +405,7 @@ classify_goes_on() {
 
 @test "with version, command and date: those of the run that began" {
 	late_embed x.tsv "$CROCUTA" embed -q -m "$MODEL"
-	SOURCE_DATE_EPOCH=1000000000
+	export SOURCE_DATE_EPOCH=1000000000
 	cut_journal 20 x.tsv
 	"$CROCUTA" embed -q -m "$MODEL" --resume -R g.bed -o out/x.tsv g.fa
 	grep -qx '##crocuta.date=2026-01-01T00:00:00Z' out/x.tsv
@@ -425,7 +425,7 @@ SLOWLY=("$CROCUTA" embed -m "$MODEL" --no-version -@ 1 --isa portable --overlap 
 # saving: wait until out/x.npy's journal holds some work
 saving() {
 	for _ in $(seq 400); do
-		[ "$(cat out/x.npy.crocuta-run/journal 2> /dev/null | grep -c '^U ')" -ge 3 ] && return
+		[ -e out/x.npy.crocuta-run/journal ] && [ "$(units out/x.npy.crocuta-run)" -ge 3 ] && return
 		sleep 0.05
 	done
 	cat err
@@ -841,6 +841,15 @@ unlike() {
 	# so has another name of the output
 	(cd there && narrow --bin 16 --state-dir "$state" --stats stats.json -R g.bed -o out/y.npy g.fa)
 	[ "$(stat_of there/stats.json resumed_units)" = 0 ]
+	rm -rf there/out
+	mkdir there/out
+	# and an input of another size, though its contigs are the same
+	mkdir there/other
+	sed '1s/$/ described at length/' g.fa > there/other/g.fa
+	(cd there/other && mkdir out && narrow --bin 16 --state-dir "$state" --stats stats.json -R ../g.bed -o out/x.npy g.fa)
+	[ "$(stat_of there/other/stats.json resumed_units)" = 0 ]
+	cmp there/other/out/x.npy whole/x.npy
+	[ "$(ls state/of/runs | wc -l)" = 1 ]
 	rm -rf there/out
 	mkdir there/out
 	# the same ones go on; the variable says the same, an option is stronger
