@@ -134,6 +134,16 @@ CROCUTA_API CROCUTA_CHECKED int crocuta_embed_run(const crocuta_model *model,
  * end the process at once. Runs in progress fail afterwards with CROCUTA_EIO. Any thread. */
 CROCUTA_API void crocuta_outputs_abort(void);
 
+/* Write a text (NUL-terminated), whole under its name or not at all, as outputs are. With `first` a file
+ * of that name is replaced only if it begins so, or is empty; else CROCUTA_EREFUSED. Descriptors
+ * ("/dev/fd/3"), FIFOs and devices are written straight. EIO, EMEMORY, EARG for a URL. Any thread. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_file_write(const char *path, const char *text,
+						   const char *first, crocuta_error *error);
+
+/* Could that be written? The same codes. Creates nothing. Any thread. */
+CROCUTA_API CROCUTA_CHECKED int crocuta_file_check(const char *path, const char *first,
+						   crocuta_error *error);
+
 #ifdef __cplusplus
 }
 #endif

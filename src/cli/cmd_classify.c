@@ -410,8 +410,6 @@ static int run_classify(const cr_command *command, int argc, char **argv)
 	set.head.allow_nan_weights = set.model.open.allow_nan_weights;
 	cr_progress_start(set.progress, "bases");
 	status = cr_run_settle(&set.run, &set.classify.journal, set.classify.output);
-	if (status == CR_PARSE_GO_ON)
-		status = cr_stats_check(set.run.stats);
 	if (status)
 		return status;
 	status = crocuta_classify_check(&set.classify, &error);

@@ -379,8 +379,6 @@ static int run_embed(const cr_command *command, int argc, char **argv)
 		return status;
 	cr_progress_start(set.progress, "bases");
 	status = cr_run_settle(&set.run, &set.embed.journal, set.embed.output);
-	if (status == CR_PARSE_GO_ON)
-		status = cr_stats_check(set.run.stats);
 	if (status)
 		return status;
 	status = crocuta_embed_check(&set.embed, &error);

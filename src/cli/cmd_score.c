@@ -492,8 +492,6 @@ static int run_score(const cr_command *command, int argc, char **argv)
 		return status;
 	cr_progress_start(set.progress, "ALTs");
 	status = cr_run_settle(&set.run, &set.score.journal, set.score.output);
-	if (status == CR_PARSE_GO_ON)
-		status = cr_stats_check(set.run.stats);
 	if (status)
 		return status;
 	status = crocuta_score_check(&set.score, &error);

@@ -11,6 +11,7 @@
 #include "cli/messages.h"
 #include "cli/progress.h"
 #include "cli/signals.h"
+#include "cli/stats.h"
 
 const cr_choice cr_isa_choices[] = {{"avx512", 0}, {"avx2", 0}, {"portable", 0}, {NULL, 0}};
 const cr_choice cr_convolution_choices[] = {{"auto", CROCUTA_CONVOLUTION_AUTO},
@@ -56,7 +57,7 @@ int cr_run_settle(const cr_run_arguments *arguments, struct crocuta_journal_opti
 		cr_error("%.200s: --stats and the output are the same file", output);
 		return CROCUTA_EARG;
 	}
-	return CR_PARSE_GO_ON;
+	return cr_stats_check(arguments->stats);
 }
 
 int cr_report_failure(const crocuta_error *error, int code)

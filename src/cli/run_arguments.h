@@ -22,8 +22,8 @@ typedef struct cr_run_arguments {
 
 struct crocuta_journal_options;
 
-/* Settle them: the journal's directory by CROCUTA_STATE_DIR too, the time limit into the progress. After
- * cr_progress_start. CR_PARSE_GO_ON, or the exit status, reported. */
+/* Settle them: the journal's directory by CROCUTA_STATE_DIR too, the time limit into the progress; can
+ * --stats be written? After cr_progress_start. 0, or the exit status, reported. */
 int cr_run_settle(const cr_run_arguments *arguments, struct crocuta_journal_options *journal,
 		  const char *output);
 

@@ -2,16 +2,12 @@
 #define _GNU_SOURCE
 #include "cli/stats.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <crocuta/crocuta.h>
 
@@ -19,86 +15,24 @@
 #include "cli/progress.h"
 #include "cli/signals.h"
 
-/* Where it ends, links followed, and its own name while it is written: the same when that is no
- * file. Descriptors have names that look like files, which must never be renamed over. */
-static int find_names(const char *path, char target[PATH_MAX], char part[PATH_MAX])
-{
-	const int named = !strncmp(path, "/dev/", 5) || !strncmp(path, "/proc/", 6);
-	struct stat there;
-	const char *slash, *name;
-	int used;
+#define FIRST "{\n  \"format\": \"crocuta-stats-" /* of every file of --stats */
 
-	if (named || !realpath(path, target)) {
-		used = snprintf(target, PATH_MAX, "%s", path);
-		if (used < 0 || used >= PATH_MAX)
-			return -1;
-	}
-	slash = strrchr(target, '/');
-	name = slash ? slash + 1 : target;
-	if (named || (!stat(target, &there) && !S_ISREG(there.st_mode)))
-		used = snprintf(part, PATH_MAX, "%s", target);
+static int cannot_write(const char *path, const crocuta_error *error)
+{
+	if (error->code == CROCUTA_EREFUSED)
+		cr_error("--stats %.200s: this file is there and not of --stats; give another name",
+			 path);
 	else
-		used = snprintf(part, PATH_MAX, "%.*s.%s.crocuta-%ld.part", (int)(name - target),
-				target, name, (long)getpid());
-	return used < 0 || used >= PATH_MAX ? -1 : 0;
-}
-
-static int cannot_write(const char *path)
-{
-	cr_error("--stats %.200s: cannot be written: %s", path, strerror(errno));
-	return CROCUTA_EIO;
-}
-
-/* Is there something else under the name, an input or the output itself say? */
-static int is_other_file(const char *path)
-{
-	static const char first[] = "{\n  \"format\": \"crocuta-stats-";
-	char head[sizeof first] = "";
-	struct stat there;
-	FILE *file;
-	size_t bytes;
-
-	if (stat(path, &there) || !S_ISREG(there.st_mode) || !there.st_size)
-		return 0;
-	file = fopen(path, "r");
-	bytes = file ? fread(head, 1, sizeof first - 1, file) : 0;
-	if (file)
-		fclose(file);
-	return bytes != sizeof first - 1 || memcmp(head, first, sizeof first - 1) != 0;
-}
-
-static int refuse_other_file(const char *path)
-{
-	cr_error("--stats %.200s: this file is there and not of --stats; give another name", path);
-	return CROCUTA_EREFUSED;
+		cr_error("--stats %.200s: cannot be written: %s", path,
+			 error->os_errno ? strerror(error->os_errno) : error->message);
+	return error->code;
 }
 
 int cr_stats_check(const char *path)
 {
-	char target[PATH_MAX], part[PATH_MAX];
-	struct stat there;
-	FILE *out;
+	crocuta_error error = {0};
 
-	if (!path)
-		return 0;
-	if (!stat(path, &there) && S_ISDIR(there.st_mode)) {
-		errno = EISDIR;
-		return cannot_write(path);
-	}
-	if (find_names(path, target, part)) {
-		errno = ENAMETOOLONG;
-		return cannot_write(path);
-	}
-	if (!strcmp(part, target)) /* a pipe or device: opening it would be heard */
-		return 0;
-	if (is_other_file(target))
-		return refuse_other_file(path);
-	out = fopen(part, "wx");
-	if (!out)
-		return cannot_write(path);
-	fclose(out);
-	unlink(part);
-	return 0;
+	return path && crocuta_file_check(path, FIRST, &error) ? cannot_write(path, &error) : 0;
 }
 
 static double cpu_seconds(void)
@@ -188,38 +122,27 @@ static void add_counts(cr_print *print, const cr_stats *stats)
 
 int cr_stats_write(const char *path, const cr_stats *stats, int status)
 {
-	char target[PATH_MAX], part[PATH_MAX];
+	crocuta_error error = {.code = CROCUTA_EMEMORY, .message = "no memory"};
+	char *text = NULL;
+	size_t bytes;
 	cr_print print;
 	FILE *out;
-	int failed, own;
 
 	if (!path)
 		return status;
-	if (find_names(path, target, part)) {
-		errno = ENAMETOOLONG;
-		return status ? status : cannot_write(path);
+	out = open_memstream(&text, &bytes);
+	if (out) {
+		cr_print_start_to(&print, out);
+		add_run(&print, stats, status);
+		add_device(&print, stats->plan);
+		add_costs(&print, stats);
+		add_counts(&print, stats);
+		cr_print_finish(&print);
+		if (!fclose(out)) {
+			error = (crocuta_error){0};
+			(void)!crocuta_file_write(path, text, FIRST, &error);
+		}
 	}
-	own = strcmp(part, target) != 0;
-	if (own && is_other_file(target)) /* the output has got its name meanwhile */
-		return status ? status : refuse_other_file(path);
-	out = fopen(part, "w");
-	if (!out)
-		return status ? status : cannot_write(path);
-	cr_print_start_to(&print, out);
-	add_run(&print, stats, status);
-	add_device(&print, stats->plan);
-	add_costs(&print, stats);
-	add_counts(&print, stats);
-	cr_print_finish(&print);
-	failed = ferror(out) || fflush(out);
-	failed = fclose(out) || failed;
-	if (!failed && own)
-		failed = rename(part, target);
-	if (!failed)
-		return status;
-	failed = errno;
-	if (own)
-		unlink(part);
-	errno = failed;
-	return status ? status : cannot_write(path);
+	free(text);
+	return error.code && !status ? cannot_write(path, &error) : status;
 }

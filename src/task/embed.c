@@ -288,8 +288,3 @@ int crocuta_embed_run(const crocuta_model *model, const crocuta_embed_options *o
 	close_embed(&embed, code);
 	return code;
 }
-
-void crocuta_outputs_abort(void)
-{
-	cr_atomic_abort_all();
-}
